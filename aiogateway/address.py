@@ -1,0 +1,55 @@
+"""Who the client is: one resolver for what goes upstream, and for whatever counts or logs by address.
+
+The socket's peer is the client, unless it is a trusted proxy; then `X-Forwarded-For` is read from the right, through
+trusted addresses only, and the first one that is not trusted is the client. What stands left of it is the client's
+own claim, and never believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+MAX_HOPS = 100
+
+
+def parse(text: str) -> Address | None:
+    """An address as proxies write it: bare, with a port, in brackets, IPv4 mapped into IPv6; None for anything else."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_trusted(address: Address | None, trusted: Iterable[Network]) -> bool:
+    return address is not None and any(address in network for network in trusted)
+
+
+def client_of(peer: str, forwarded_for: Iterable[str], trusted: Iterable[Network]) -> str:
+    """The client's address.
+
+    :param peer: the socket's peer, an IP address.
+    :param forwarded_for: the values of the request's `X-Forwarded-For` fields, in order.
+    :param trusted: networks whose `X-Forwarded-For` is believed (`GATEWAY_TRUSTED_PROXIES`).
+    """
+    address = parse(peer)
+    if address is None or not is_trusted(address, trusted):
+        return peer if address is None else str(address)
+    hops = [hop for value in forwarded_for for hop in value.split(",")]
+    for hop in reversed(hops[-MAX_HOPS:]):
+        parsed = parse(hop)
+        if parsed is None:
+            break
+        address = parsed
+        if not is_trusted(address, trusted):
+            break
+    return str(address)

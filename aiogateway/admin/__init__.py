@@ -1,0 +1,1 @@
+"""The second listener, for those who run the gateway."""

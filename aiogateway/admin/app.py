@@ -1,0 +1,27 @@
+"""The admin listener: whether this gateway lives, and whether it wants requests."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from aiogateway.app import Gateway
+
+
+def admin_app(gateway: Gateway) -> web.Application:
+    """The admin listener's application for one worker."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"}, headers={"Server": "aiogateway"})
+
+    async def readyz(request: web.Request) -> web.Response:
+        reasons = sorted(gateway.unready)
+        return web.json_response(
+            {"status": "unready" if reasons else "ready", "reasons": reasons},
+            status=503 if reasons else 200,
+            headers={"Server": "aiogateway"},
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app

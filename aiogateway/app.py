@@ -1,0 +1,93 @@
+"""The composition root: settings and table become a gateway. Read this first.
+
+A `Gateway` is one worker's public side: the clients of all upstreams, the chain of middlewares around the proxy's
+handler, and the server that aiohttp feeds. Whoever makes one starts and closes it, inside one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiogateway.deadlines import TICK, Deadlines
+from aiogateway.errors import Problem
+from aiogateway.middlewares import compose
+from aiogateway.middlewares.request_id import maker
+from aiogateway.proxy.handler import ProxyHandler
+from aiogateway.proxy.listener import Request, Server
+from aiogateway.proxy.response import Response, json_response, problem_response
+from aiogateway.routes import Table
+from aiogateway.settings import Settings
+from aiogateway.upstreams.client import UpstreamClient
+
+# Seconds between looks at idle connections.
+POOL_SWEEP = 1.0
+
+
+class Gateway:
+    """One worker's gateway.
+
+    :ivar unready: why it should get no new requests, in words; empty when it should.
+    """
+
+    def __init__(self, settings: Settings, table: Table) -> None:
+        self.settings = settings
+        self.table = table
+        self.unready: set[str] = {"starting"}
+
+    async def start(self) -> None:
+        """Open the upstreams' sessions and build the way of a request. `server` is ready to be listened with then."""
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        self._make_id = maker()
+        self._deadlines = Deadlines(loop.time)
+        self._clients = {
+            name: UpstreamClient(upstream, self._deadlines) for name, upstream in self.table.upstreams.items()
+        }
+        proxy = ProxyHandler(settings, self._clients, self._deadlines)
+        self.server = Server(
+            compose(self.table, proxy, {"/healthz": self._healthz, "/readyz": self._readyz}),
+            answer_unparsed=self._answer_unparsed,
+            refuse=self._refuse,
+            deadlines=self._deadlines,
+            header_timeout=settings.header_timeout,
+            keepalive_timeout=settings.keepalive_timeout,
+            trusted=settings.trusted_proxies,
+        )
+        self._ticking = asyncio.create_task(self._tick())
+        self.unready.discard("starting")
+
+    async def close(self) -> None:
+        """End what `start` opened."""
+        self._ticking.cancel()
+        await asyncio.gather(self._ticking, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+
+    async def _tick(self) -> None:
+        """Look at deadlines often, and at idle connections now and then."""
+        loop = asyncio.get_running_loop()
+        pools_at = loop.time() + POOL_SWEEP
+        while True:
+            await asyncio.sleep(TICK)
+            self._deadlines.sweep()
+            if loop.time() >= pools_at:
+                pools_at = loop.time() + POOL_SWEEP
+                for client in self._clients.values():
+                    client.sweep()
+
+    async def _healthz(self, request: Request) -> Response:
+        return json_response(200, {"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        """Without details: this is the public listener."""
+        return json_response(503, {"status": "unready"}) if self.unready else json_response(200, {"status": "ready"})
+
+    def _answer_unparsed(self, problem: Problem) -> Response:
+        """A head that can't be parsed names no origin and no route: its answer carries a request id only."""
+        name = self._make_id()
+        response = problem_response(problem, name, close=True)
+        response.lines.append(b"X-Request-ID: %b\r\n" % name.encode())
+        return response
+
+    def _refuse(self, problem: Problem) -> bytes:
+        return self._answer_unparsed(problem).in_full()

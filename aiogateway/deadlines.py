@@ -1,0 +1,94 @@
+"""Deadlines of waits, kept in coarse slots that one periodic sweep looks at.
+
+Owns when a wait has lasted too long. A timer of the event loop for each request costs several microseconds and is
+almost always cancelled; a set insertion costs a fraction of one, and no wait here needs to end more exactly than a
+tick. Nothing is awaited: expiry calls a function that wakes whoever waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+TICK: Final = 0.05
+
+
+class Deadline:
+    """One wait that may expire. Calling `cancel` twice, or after expiry, is harmless."""
+
+    __slots__ = ("_bucket", "expire")
+
+    def __init__(self, bucket: set[Deadline], expire: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self.expire = expire
+
+    def cancel(self) -> None:
+        self._bucket.discard(self)
+
+
+class Deadlines:
+    """All deadlines of one worker.
+
+    :param clock: seconds, monotonic, as the event loop's `time`.
+    :param tick: seconds a slot is wide. A deadline expires at most two ticks late, never early.
+    """
+
+    def __init__(self, clock: Callable[[], float], tick: float = TICK) -> None:
+        self.clock = clock
+        self.tick = tick
+        self._slots: dict[int, set[Deadline]] = {}
+        self._swept = int(clock() / tick)
+
+    def after(self, seconds: float, expire: Callable[[], None]) -> Deadline:
+        """Call `expire` once `seconds` have passed, unless the deadline is cancelled before."""
+        slot = int((self.clock() + seconds) / self.tick) + 1
+        bucket = self._slots.get(slot)
+        if bucket is None:
+            bucket = self._slots[slot] = set()
+        deadline = Deadline(bucket, expire)
+        bucket.add(deadline)
+        return deadline
+
+    def sweep(self) -> int:
+        """Expire what is due; answers how many. A clock that jumped ahead costs one pass over the slots, no more."""
+        now = int(self.clock() / self.tick)
+        if now <= self._swept:
+            return 0
+        due = [slot for slot in self._slots if slot <= now] if now - self._swept > len(self._slots) else None
+        expired = 0
+        for slot in sorted(due) if due is not None else range(self._swept + 1, now + 1):
+            bucket = self._slots.pop(slot, None)
+            while bucket:
+                bucket.pop().expire()
+                expired += 1
+        self._swept = now
+        return expired
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots.values()))
+
+
+class Credit:
+    """How long a peer may still keep us waiting: a minimum rate with a grace and a bounded allowance.
+
+    Waiting spends credit, bytes earn it at `rate`; it never grows past `most`, so that a fast start cannot pay for a
+    trickle that lasts for hours (contract: `GATEWAY_UPLOAD_MIN_RATE`, `GATEWAY_DOWNLOAD_MIN_RATE`).
+
+    :param rate: bytes a second to keep up; 0 asks for nothing.
+    :param grace: seconds of waiting granted at the start.
+    :param most: seconds of waiting that can be saved up.
+    """
+
+    __slots__ = ("_most", "_rate", "seconds")
+
+    def __init__(self, rate: int, grace: float = 30.0, most: float = 60.0) -> None:
+        self._rate = rate
+        self._most = most
+        self.seconds = grace
+
+    def spend(self, waited: float, received: int) -> bool:
+        """Book a wait of `waited` seconds that ended with `received` bytes; False when the peer is too slow."""
+        if not self._rate:
+            return True
+        self.seconds = min(self.seconds - waited + received / self._rate, self._most)
+        return self.seconds >= 0

@@ -1,0 +1,61 @@
+"""`aiogateway demo`: the gateway with the packaged table and the stand-ins behind it, in one process.
+
+Rules: the process's environment holds, less what would lead the demo away from its table, its keys and its one process;
+what was set aside is said. The printed token is the demo user's, and good for a day.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from aiogateway import routes, workers
+from aiogateway.demo.stand_ins import StandIns
+from aiogateway.demo.welcome import EMAIL, addresses_of, welcome_text
+from aiogateway.demo.world import user_id_of
+
+TOKEN_SECONDS = 24 * 3600
+KEY = "JWT_SECRET"
+HOST = "GATEWAY_HOST"
+SET_ASIDE = frozenset({"GATEWAY_CONFIG", "GATEWAY_WORKERS", "RECAPTCHA_HOSTNAMES"})
+
+
+def run(environ: Mapping[str, str], echo: Callable[[str], None] = partial(print, flush=True)) -> None:
+    """Run the demo until it is told to stop.
+
+    :param environ: variables, as `os.environ`.
+    :param echo: takes the welcome, once, when the gateway listens.
+    :raises ConfigError: the environment doesn't fit.
+    :raises OSError: a port is in use.
+    """
+    key = _value(environ, KEY) or secrets.token_urlsafe(48)
+    with StandIns(key) as stand_ins:
+        demo_environ, aside = demo_environment(environ, {**stand_ins.environment(), KEY: key})
+        settings, table = routes.configure(demo_environ)
+        user_id = user_id_of(EMAIL)
+        token = stand_ins.world.token(user_id, seconds=TOKEN_SECONDS)
+        text = welcome_text(addresses_of(settings), user_id, token, aside)
+        workers.serve_in_process(settings, table, alongside=stand_ins, on_ready=lambda: echo(text))
+
+
+def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The environment that the demo's gateway reads, and the names that were set aside.
+
+    :param environ: variables, as `os.environ`; their names count without regard to case, as the gateway reads them.
+    :param own: the stand-ins' variables and the key; they win.
+    """
+    kept = {name: value for name, value in environ.items() if name.upper() not in own}
+    aside = sorted(name for name, value in kept.items() if value.strip() and _leads_away(name.upper()))
+    kept = {name: value for name, value in kept.items() if name not in aside}
+    host = {} if _value(kept, HOST) else {HOST: "127.0.0.1"}
+    return {**kept, **host, **own}, aside
+
+
+def _leads_away(name: str) -> bool:
+    # A second key, other claims or algorithms: the tokens of the stand-ins would be refused
+    return name in SET_ASIDE or name.startswith("JWT_")
+
+
+def _value(environ: Mapping[str, str], wanted: str) -> str:
+    return next((value for name, value in environ.items() if name.upper() == wanted and value.strip()), "")

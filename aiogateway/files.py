@@ -1,0 +1,90 @@
+"""Configuration folders as they lie on disk or in the package: TOML in, documents and faults out.
+
+Rules: reading is all that happens here; a file that can't be read or parsed is a fault that names it, and the others
+are read all the same. Names in faults are relative to the folder, so that they read the same on every machine.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Final
+
+from aiogateway.faults import ENVIRONMENT, Fault, shown
+
+UPSTREAMS: Final = "upstreams.toml"
+PACKAGED: Final = "packaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One parsed file.
+
+    :param where: its name in faults and sources.
+    :param stem: the name without folder and ending; a route file's category.
+    :param data: what TOML gave.
+    """
+
+    where: str
+    stem: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One folder. `upstreams` is None when its file is missing or no TOML, so that nobody blames names on it."""
+
+    upstreams: Document | None
+    routes: tuple[Document, ...]
+
+
+def read_layers(config: Path | None) -> tuple[list[Layer], list[Fault]]:
+    """Read the configuration.
+
+    :param config: the folder; None: the packaged table.
+    :returns: the layers, the undermost first, and every fault.
+    """
+    packaged = resources.files("aiogateway") / "config"
+    faults: list[Fault] = []
+    if config is None:
+        return [_read_layer(packaged, "", faults)], faults
+    if not config.is_dir():
+        return [], [Fault(ENVIRONMENT, "GATEWAY_CONFIG", "", f"{shown(str(config), 200)} is no folder")]
+    layer = _read_layer(config, "", faults)
+    extends = layer.upstreams.data.pop("extends", None) if layer.upstreams is not None else None
+    if extends not in (None, PACKAGED):
+        faults.append(Fault(UPSTREAMS, "", "extends", f'must be "{PACKAGED}", or left out'))
+    if extends is not None:
+        return [_read_layer(packaged, f"{PACKAGED} ", faults), layer], faults
+    if not layer.routes and not faults:
+        faults.append(Fault("routes", "", "", "has no .toml file with routes"))
+    return [layer], faults
+
+
+def _read_layer(folder: Traversable, label: str, faults: list[Fault]) -> Layer:
+    upstreams = _read(folder / UPSTREAMS, f"{label}{UPSTREAMS}", faults)
+    routes: list[Document] = []
+    inner = folder / "routes"
+    if inner.is_dir():
+        for file in sorted(inner.iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".toml") and not file.name.startswith("."):
+                document = _read(file, f"{label}routes/{file.name}", faults)
+                routes += [document] if document is not None else []
+    return Layer(upstreams, tuple(routes))
+
+
+def _read(file: Traversable, where: str, faults: list[Fault]) -> Document | None:
+    try:
+        data = tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        faults.append(Fault(where, "", "", f"can't be read: {error.strerror}"))
+    except UnicodeDecodeError as error:
+        faults.append(Fault(where, "", "", f"is not UTF-8 at byte {error.start}"))
+    except tomllib.TOMLDecodeError as error:
+        faults.append(Fault(where, "", "", f"is not TOML: {error}"))
+    else:
+        return Document(where, file.name.removesuffix(".toml"), data)
+    return None

@@ -1,0 +1,48 @@
+"""What a worker asks of the kernel and the C library before it serves. Each is best effort, and told when it fails."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 20) -> bool:
+    """Keep buffers of a quarter MiB on the heap: glibc otherwise maps and unmaps each, which is most of an upload's cost.
+
+    :param mmap_threshold: bytes from which an allocation is mapped by itself.
+    :param trim_threshold: free bytes at the heap's top from which it shrinks.
+    :returns: whether the C library took it; musl, for one, has no such knobs.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        log.info("the C library has no mallopt: bulk transfers cost more")
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, mmap_threshold)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_threshold))
+
+
+def raise_descriptor_limit() -> int:
+    """Allow as many open descriptors as the hard limit has; answers how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            log.warning("the descriptor limit could not be raised", soft=soft, hard=hard)
+            return soft
+    return hard
+
+
+def die_with_parent() -> None:
+    """Be sent SIGTERM when the parent dies, so that no worker outlives it unseen."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        log.warning("prctl failed: workers may outlive their parent", errno=ctypes.get_errno())

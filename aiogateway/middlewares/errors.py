@@ -1,0 +1,29 @@
+"""Whatever is raised becomes an answer in the contract's format, in this one place."""
+
+from __future__ import annotations
+
+import structlog
+
+from aiogateway.errors import Problem
+from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.listener import Request
+from aiogateway.proxy.response import Response, problem_response
+
+log = structlog.get_logger(__name__)
+
+
+def errors(inner: Handler) -> Handler:
+    """Answer problems as `application/problem+json`, and anything else raised, a fault of ours, as 500."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await inner(request)
+        except Problem as problem:
+            told = problem
+        except Exception:  # the outermost place: what nobody understood must still be answered, and be seen
+            log.exception("unhandled error", request_id=request.id, method=request.method)
+            told = Problem("internal")
+        # Unread bytes of a body would be taken for the next request.
+        return problem_response(told, request.id, close=not request.content.is_eof())
+
+    return answer

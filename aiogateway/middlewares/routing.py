@@ -1,0 +1,30 @@
+"""Finds the route of a request and hands it to that route's chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiogateway.errors import Problem
+from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.listener import Request
+from aiogateway.proxy.response import Response
+from aiogateway.routes import Route, Table
+
+
+def routing(table: Table, chains: Mapping[Route, Handler], local: Mapping[str, Handler]) -> Handler:
+    """:param chains: each route's own handler.
+    :param local: paths that the gateway answers itself, whatever the table holds: balancers rely on them.
+    :raises Problem: `route_not_found`, `method_not_allowed`, `bad_request`.
+    """
+
+    async def answer(request: Request) -> Response:
+        if (own := local.get(request.path)) is not None:
+            if request.method not in ("GET", "HEAD"):
+                raise Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),))
+            return await own(request)
+        match = table.match(request.path)
+        request.match = match
+        request.route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
+        return await chains[request.route](request)
+
+    return answer

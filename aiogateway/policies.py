@@ -1,0 +1,207 @@
+"""The keys of route files and of upstreams.toml: one row each, with its parser, its default and its part.
+
+Rules: a key that is not here is a fault. A parser takes what TOML gave and raises ValueError with what would be right.
+A default that names a field of the settings is taken from there, so that a variable can change it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from aiogateway import values
+from aiogateway.variables import NOT_YET
+
+TIERS: Final = ("short", "medium", "long")
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+KNOWN_METHODS: Final = frozenset({*METHODS, "HEAD"})
+
+_FIELD = re.compile(r"(?:(?:form|json):)?[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_BODY_FIELD = re.compile(r"(?:form|json):[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_ACTION = re.compile(r"[A-Za-z0-9_/]{1,100}", re.ASCII)
+_ROLE = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,64}", re.ASCII)
+_ENV = re.compile(r"[A-Z][A-Z0-9_]{0,127}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: how it is read, what holds without it, which part of the gateway acts on it.
+
+    :param default: the value itself.
+    :param setting: instead of `default`: the field of the settings that holds it.
+    :param idle: values that ask nothing of the part.
+    """
+
+    parse: Callable[[object], Any]
+    part: str
+    default: Any = None
+    setting: str | None = None
+    idle: tuple[Any, ...] = (None, False, ())
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _text(pattern: re.Pattern[str], wanted: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of strings")
+    return tuple(dict.fromkeys(value))
+
+
+def _methods(value: object) -> frozenset[str]:
+    found = _strings(value)
+    if not found or not KNOWN_METHODS.issuperset(found):
+        raise ValueError(f"must be a list with some of {', '.join(METHODS)}, HEAD")
+    return frozenset(found)
+
+
+def _timeout(value: object) -> str | float:
+    if isinstance(value, str):
+        if value not in TIERS:
+            raise ValueError(f"unknown tier: must be {', '.join(TIERS)}, or a number of seconds")
+        return value
+    return values.seconds(value)
+
+
+def _roles(value: object) -> tuple[str, ...]:
+    found = _strings(value)
+    if not all(_ROLE.fullmatch(role) for role in found):
+        raise ValueError("must be a list of roles: printable ASCII without spaces and commas")
+    return found
+
+
+def _limited_by(value: object) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else _strings(value)
+    if not found or not all(name == "client" or _BODY_FIELD.fullmatch(name) for name in found):
+        raise ValueError("must be client, form:<field> or json:<field>, or a list of them")
+    return found
+
+
+def _recaptcha(value: object) -> bool | str:
+    if isinstance(value, bool) or (isinstance(value, str) and _ACTION.fullmatch(value)):
+        return value
+    raise ValueError("must be true, false or the name of an action")
+
+
+def _cache(value: object) -> bool | int | None:
+    if value is False:
+        return None
+    if value is True or (isinstance(value, int) and value > 0):
+        return value
+    raise ValueError("must be true, false or a whole number of seconds above 0")
+
+
+def _limits(value: object) -> tuple[values.Rate, ...] | None:
+    if not isinstance(value, str | list):
+        raise ValueError("must be a limit such as 5/minute, a list of them, or off")
+    return values.rates(value)
+
+
+def _message_rate(value: object) -> values.Rate | None:
+    found = _limits(value)
+    if found is not None and (len(found) != 1 or found[0].counter):
+        raise ValueError("must be one limit such as 100/second, or off")
+    return found[0] if found else None
+
+
+def _date(value: object) -> date:
+    try:
+        found = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, date) or isinstance(found, datetime):
+        raise ValueError("must be a date such as 2026-11-22")
+    return found
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def _health_path(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"/[\x21\x22\x24-\x7e]*", value):
+        raise ValueError("must be a path that begins with /")
+    return value
+
+
+def _environment_name(value: object) -> str:
+    if not isinstance(value, str) or not _ENV.fullmatch(value) or value.startswith("GATEWAY_"):
+        raise ValueError("must be a variable's name in capitals that does not begin with GATEWAY_")
+    return value
+
+
+def _file(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be the path of a file")
+    try:
+        with open(value, "rb"):
+            return value
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from None
+
+
+ROUTE_KEYS: Final[Mapping[str, Key]] = {
+    "path": Key(_path, "data path"),
+    "methods": Key(_methods, "data path", frozenset(METHODS)),
+    "upstream": Key(_path, "data path"),
+    "upstream_path": Key(_path, "data path"),
+    "timeout": Key(_timeout, "data path", "short"),
+    "auth": Key(values.choice("required", "optional", "public"), "guards", "required", idle=("public",)),
+    "roles": Key(_roles, "guards", ()),
+    "owner": Key(_text(_FIELD, "must be <name>, form:<field> or json:<field>"), "guards"),
+    "cors": Key(values.choice("allowlist", "public"), "guards", "allowlist"),
+    "rate_limit": Key(_limits, "guards", setting="rate_limit"),
+    "rate_limit_by": Key(_limited_by, "guards", ("client",)),
+    "max_body": Key(values.size, "data path", setting="max_body"),
+    "recaptcha": Key(_recaptcha, "guards", False),
+    "cache": Key(_cache, "cache"),
+    "compress": Key(_bool, "cache", True),
+    "retry": Key(_bool, "survival"),
+    "encoded_slash": Key(_bool, "data path", False),
+    "websocket": Key(_bool, "live", False),
+    "ws_max_message": Key(values.positive_size, "live", setting="ws_max_message"),
+    "ws_rate": Key(_message_rate, "live"),
+    "sse_keepalive": Key(values.seconds_or_zero, "live", setting="sse_keepalive"),
+    "errors": Key(values.choice("replace", "pass"), "data path", "replace"),
+    "deprecated": Key(_date, "observability"),
+}
+
+UPSTREAM_KEYS: Final[Mapping[str, Key]] = {
+    "url": Key(values.destinations, "data path", ()),
+    "env": Key(_environment_name, "data path"),
+    "balance": Key(values.choice("least_requests", "round_robin"), "survival", "least_requests"),
+    "health_path": Key(_health_path, "survival"),
+    "health_interval": Key(values.seconds, "survival", 10.0),
+    "health_timeout": Key(values.seconds, "survival", 2.0),
+    "health_failures": Key(values.integer(1, 1000), "survival", 3),
+    "health_successes": Key(values.integer(1, 1000), "survival", 2),
+    "eject_after": Key(values.integer(1, 1000), "survival", 5),
+    "eject_rate": Key(values.share, "survival", 0.5),
+    "eject_window": Key(values.seconds, "survival", 30.0),
+    "eject_time": Key(values.seconds, "survival", 30.0),
+    "ca_file": Key(_file, "data path"),
+    "server_name": Key(_text(_NAME, "must be a host name"), "data path"),
+}
+
+
+def not_enforced(row: Key, value: object) -> bool:
+    """Whether a value asks for something that this version does not do yet."""
+    return row.part in NOT_YET and value not in row.idle

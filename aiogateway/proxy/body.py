@@ -1,0 +1,96 @@
+"""A request's body on its way in: counted, and bounded in size, in silence and in slowness.
+
+A small body is received whole before anything goes upstream, so that a slow client holds no connection of a pool
+and the request can be sent again; a larger one is read chunk by chunk while it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiogateway.deadlines import Credit, Deadlines
+from aiogateway.errors import Problem
+from aiogateway.proxy.listener import Request
+
+SMALL_BODY: Final = 64 * 1024
+
+
+class RequestBody:
+    """The body of one request, read once.
+
+    :param limit: bytes it may have (the route's `max_body`).
+    :param idle: seconds of silence allowed (`GATEWAY_IDLE_TIMEOUT`).
+    :param min_rate: bytes a second to keep up while we wait for the client (`GATEWAY_UPLOAD_MIN_RATE`).
+    """
+
+    __slots__ = ("_content", "_credit", "_deadlines", "_expect", "_idle", "_limit", "_request", "length", "received")
+
+    def __init__(self, request: Request, *, limit: int, idle: float, min_rate: int, deadlines: Deadlines) -> None:
+        length = request.headers.get("Content-Length")
+        self.length = None if length is None else int(length)
+        self.received = 0
+        self._request = request
+        self._content = request.content
+        self._limit = limit
+        self._idle = idle
+        self._credit = Credit(min_rate)
+        self._deadlines = deadlines
+        # RFC 9110 section 10.1.1: only now, when nothing but the body is missing, is the client told to send it.
+        self._expect = "Expect" in request.headers and request.version >= (1, 1)
+
+    async def read(self) -> bytes:
+        """The next bytes as they came; empty at the end.
+
+        :raises Problem: `body_too_large`, `request_timeout`, or `bad_request` when the framing is broken.
+        """
+        content = self._content
+        if self._expect:
+            self._expect = False
+            if content.total_bytes == 0:
+                self._request.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if content.is_eof():
+            chunk = content.read_nowait()
+        else:
+            chunk = await self._wait()
+        self.received += len(chunk)
+        if self.received > self._limit:
+            raise too_large(self._limit)
+        return chunk
+
+    async def _wait(self) -> bytes:
+        clock = self._deadlines.clock
+        started = clock()
+        deadline = self._deadlines.after(self._idle, self._silent)
+        try:
+            chunk = await self._content.readany()
+        finally:
+            deadline.cancel()
+        if not self._credit.spend(clock() - started, len(chunk)) and chunk:
+            raise Problem("request_timeout", "the body arrives too slowly")
+        return chunk
+
+    def _silent(self) -> None:
+        self._content.set_exception(Problem("request_timeout", "the body stopped arriving"))
+
+    async def receive_small(self) -> tuple[bytes, bool]:
+        """All of a body of at most `SMALL_BODY` bytes, or the beginning of a larger one.
+
+        :returns: the bytes received, and whether they are all.
+        :raises Problem: as `read`.
+        """
+        if self.length is not None and self.length > SMALL_BODY:
+            return b"", False
+        first = await self.read()
+        if self._content.at_eof():
+            return first, True
+        parts = [first]
+        while self.received <= SMALL_BODY:
+            chunk = await self.read()
+            if not chunk:
+                return b"".join(parts), True
+            parts.append(chunk)
+        return b"".join(parts), False
+
+
+def too_large(limit: int) -> Problem:
+    return Problem("body_too_large", f"the body is larger than the {limit} bytes this path takes")

@@ -1,0 +1,242 @@
+"""One request and its answer over one connection of a pool.
+
+An exchange owns its connection from the moment it is made until `finish` or `abort`, whichever comes first; calling
+either again is harmless. Its rules:
+
+1. What it waits for is bounded by a deadline each: the answer's head by the route's tier, counted from the request's
+   last byte; silence in the middle of a body by the idle timeout, in either direction.
+2. An answer may come before the request's body is through. It is given on at once, while the rest is still sent.
+3. A connection is reused only after both bodies ended; else it is aborted, never closed in good order, so that the
+   upstream doesn't take half a request for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from aiogateway.deadlines import Deadline, Deadlines
+from aiogateway.errors import Problem
+from aiogateway.proxy.body import RequestBody
+from aiogateway.upstreams.connection import UpstreamConnection
+from aiogateway.upstreams.pool import Pool
+
+# An upstream that sends more interim answers than this is broken.
+MAX_INTERIM: Final = 20
+# A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
+JOIN: Final = 16 * 1024
+
+Interim = Callable[[RawResponseMessage], None]
+
+
+class StaleConnection(Exception):
+    """A kept connection was closed by the upstream before a byte of an answer came."""
+
+
+class Exchange:
+    """:param timeout: seconds to wait for the answer's head (the route's tier).
+    :param idle: seconds of silence allowed in the middle of a body.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_deadlines",
+        "_established",
+        "_idle",
+        "_over",
+        "_pool",
+        "_timeout",
+        "_upload",
+        "message",
+        "payload",
+    )
+
+    message: RawResponseMessage
+
+    def __init__(
+        self, pool: Pool, connection: UpstreamConnection, deadlines: Deadlines, *, timeout: float, idle: float
+    ) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._deadlines = deadlines
+        self._deadline: Deadline | None = None
+        self._timeout = timeout
+        self._idle = idle
+        self._upload: asyncio.Task[None] | None = None
+        self._established = False
+        self._over = False
+        self.payload: StreamReader = EMPTY_PAYLOAD
+
+    async def send(
+        self, data: bytes, rest: RequestBody | None, *, chunked: bool, bodiless: bool, interim: Interim
+    ) -> None:
+        """Send the request and wait for the answer's head, which is in `message` then.
+
+        :param data: the head, and the body or as much of it as was received.
+        :param rest: where the rest of the body comes from.
+        :param chunked: whether that rest is framed in chunks.
+        :param bodiless: the answer has no body (HEAD).
+        :param interim: told of each 103.
+        :raises StaleConnection: a reused connection was closed before anything came.
+        :raises Problem: `upstream_timeout`, `upstream_bad_response`, or what the body raised.
+        """
+        connection = self._connection
+        connection.begin(data, bodiless=bodiless)
+        if rest is None:
+            self._expect_head()
+        else:
+            self._upload = asyncio.create_task(self._send_rest(rest, chunked))
+        try:
+            for _ in range(MAX_INTERIM):
+                message, payload = await connection.read_head()
+                if message.code >= 200:
+                    break
+                if message.code == 103:
+                    interim(message)
+                elif message.code not in (100, 102):
+                    raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
+            else:
+                raise Problem("upstream_bad_response", "the service sent interim answers only")
+        except (aiohttp.ClientError, HttpProcessingError) as exc:
+            if connection.reused and not connection.answered and not isinstance(exc, HttpProcessingError):
+                raise StaleConnection from exc
+            raise bad_response(exc) from exc
+        finally:
+            self._stand_down()
+        check(message)
+        self.message = message
+        self.payload = payload
+
+    async def _send_rest(self, body: RequestBody, chunked: bool) -> None:
+        """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
+        connection = self._connection
+        try:
+            while chunk := await body.read():
+                write_chunk(connection.write, chunk) if chunked else connection.write(chunk)
+                if connection.must_wait:
+                    self._deadline = self._deadlines.after(self._idle, self._not_reading)
+                    try:
+                        await connection.drain()
+                    finally:
+                        self._stand_down()
+        except ConnectionError:
+            return  # the upstream closed: reading says what it said before that
+        except Problem as problem:
+            connection.fail(problem)
+            return
+        if chunked:
+            connection.write(b"0\r\n\r\n")
+        if self.payload is EMPTY_PAYLOAD and not self._over:
+            self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._deadline = self._deadlines.after(self._timeout, self._no_head)
+
+    def _stand_down(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _no_head(self) -> None:
+        self._connection.fail(Problem("upstream_timeout", "the service did not answer in time"))
+
+    def _not_reading(self) -> None:
+        self._connection.fail(Problem("upstream_timeout", "the service stopped reading the request"))
+
+    def _silent(self) -> None:
+        self._connection.fail(Problem("upstream_timeout", "the service stopped in the middle of its answer"))
+
+    @property
+    def uploading(self) -> bool:
+        """Whether the request's body is still on its way."""
+        return self._upload is not None and not self._upload.done()
+
+    def bear_silence(self, seconds: float) -> None:
+        """From now on, this many seconds of silence are allowed in the middle of the answer."""
+        self._idle = seconds
+
+    def establish(self, idle: float) -> None:
+        """The answer is an event stream: it leaves the pool's count of requests, and may be silent for longer.
+
+        :param idle: seconds of silence allowed from now on.
+        :raises Problem: `upstream_pool_exhausted`.
+        """
+        self._pool.establish(self._connection)
+        self._established = True
+        self._idle = idle
+
+    async def read(self) -> bytes:
+        """The next bytes of the answer's body as they came; empty at its end.
+
+        :raises aiohttp.ClientError: the upstream broke off.
+        :raises Problem: `upstream_timeout`.
+        """
+        deadline = self._deadlines.after(self._idle, self._silent)
+        try:
+            return await self.payload.readany()
+        finally:
+            deadline.cancel()
+
+    def finish(self) -> None:
+        """The answer is read to its end: the connection goes back to its pool, if the request went out whole too."""
+        if self._over:
+            return
+        if self.uploading or not self.payload.is_eof():
+            self.abort()
+            return
+        self._over = True
+        if self._established:
+            self._pool.end_stream(self._connection)
+        else:
+            self._pool.release(self._connection)
+
+    def abort(self) -> None:
+        """Give up: nothing more is sent or read, and the connection is not used again."""
+        if self._over:
+            return
+        self._over = True
+        self._stand_down()
+        if self._upload is not None:
+            self._upload.cancel()
+        self._connection.abort()
+        if self._established:
+            self._pool.end_stream(self._connection)
+        else:
+            self._pool.discard(self._connection)
+
+
+def write_chunk(write: Callable[[bytes], None], chunk: bytes) -> None:
+    """Write one chunk with its framing (RFC 9112 section 7.1)."""
+    if len(chunk) <= JOIN:
+        write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    else:
+        write(b"%x\r\n" % len(chunk))
+        write(chunk)
+        write(b"\r\n")
+
+
+def check(message: RawResponseMessage) -> None:
+    """Refuse what aiohttp's lenient parser lets by and no safe edge may give on.
+
+    :raises Problem: `upstream_bad_response`: an unknown version, status or transfer coding (RFC 9112 sections 2.3, 4
+        and 6.1).
+    """
+    codings = message.headers.getall("Transfer-Encoding", None)
+    if codings is not None and (len(codings) != 1 or codings[0].strip().lower() != "chunked"):
+        raise Problem("upstream_bad_response", "the service used an unknown transfer coding")
+    if message.version[0] != 1 or not 200 <= message.code <= 599:
+        raise Problem("upstream_bad_response", "the service sent no valid status line")
+
+
+def bad_response(exc: Exception) -> Problem:
+    """The problem for an answer that broke off or can't be parsed."""
+    if isinstance(exc, HttpProcessingError):
+        return Problem("upstream_bad_response", "the service's answer can't be parsed")
+    return Problem("upstream_bad_response", "the service closed the connection without an answer")

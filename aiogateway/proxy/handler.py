@@ -1,0 +1,189 @@
+"""The one handler of all routes: a request's way to its upstream and back.
+
+1. Receive a small body whole, so that a slow client holds no connection and the request can be sent again.
+2. Take the destinations in turn; wait for a place in the pool of one, and take a connection.
+3. Send head and body, while listening for an answer that comes early.
+4. Retell an error that is not meant for the client; else give the answer back, its body still to come.
+
+What may be sent again: anything that was not sent at all because no connection could be made; and once, when a kept
+connection proved closed before a byte came back, an idempotent request whose body is still at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp.http_parser import RawResponseMessage
+
+from aiogateway.deadlines import Deadlines
+from aiogateway.errors import Problem
+from aiogateway.proxy.body import RequestBody
+from aiogateway.proxy.exchange import Exchange, StaleConnection, write_chunk
+from aiogateway.proxy.headers import has_control, origin, request_head, response_lines
+from aiogateway.proxy.listener import Request
+from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
+from aiogateway.proxy.retell import is_retold, media_type, retell
+from aiogateway.settings import Settings
+from aiogateway.upstreams.client import Destination, UpstreamClient
+
+# RFC 9110 section 9.2.2.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+NOT_CONNECTED: Final = frozenset({"upstream_unreachable", "upstream_tls"})
+
+_VIA: Final = {(1, 1): b"Via: 1.1 aiogateway\r\n", (1, 0): b"Via: 1.0 aiogateway\r\n"}
+
+
+class Outbound:
+    """A request as it goes to an upstream, less what depends on the destination.
+
+    :ivar sent: what of the body is at hand.
+    :ivar rest: where what isn't comes from; None when all is at hand.
+    """
+
+    __slots__ = ("added", "chunked", "path", "rest", "sent")
+
+    def __init__(self, request: Request, body: RequestBody | None, sent: bytes, complete: bool) -> None:
+        host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+        self.path = request.route.target(request.path, request.match.params) + request.query
+        self.rest = None if complete else body
+        self.chunked = not complete and body is not None and body.length is None
+        self.sent = sent
+        if self.chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif body is not None or "Content-Length" in request.headers:
+            length = len(sent) if complete or body is None else body.length
+            framing = b"Content-Length: %d\r\n" % (length or 0)
+        else:
+            framing = b""
+        self.added = (
+            request.inward_lines(host),
+            _VIA[request.version],
+            b"X-Request-ID: %b\r\n" % request.id.encode(),
+            framing,
+        )
+
+    def data_for(self, request: Request, destination: Destination) -> bytes:
+        """Head and body so far, in one piece."""
+        start = b"%b %b%b HTTP/1.1\r\nHost: %b\r\n" % (
+            request.method.encode(),
+            destination.base.encode(),
+            self.path.encode("utf-8", "surrogateescape"),
+            destination.host,
+        )
+        head = request_head(start, request.message.raw_headers, self.added)
+        if not self.chunked:
+            return head + self.sent if self.sent else head
+        parts = [head]
+        if self.sent:
+            write_chunk(parts.append, self.sent)
+        return b"".join(parts)
+
+
+class ProxyHandler:
+    """Answers a request whose `route` and `match` are set.
+
+    :param clients: the upstreams at work, by name.
+    """
+
+    def __init__(self, settings: Settings, clients: Mapping[str, UpstreamClient], deadlines: Deadlines) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._deadlines = deadlines
+        self._relocate = {
+            name: {
+                origin(destination.url.partition(":")[0].encode(), destination.host): destination.base.encode()
+                for destination in client.destinations
+            }
+            for name, client in clients.items()
+        }
+
+    async def __call__(self, request: Request) -> Response:
+        """:raises Problem: whatever keeps the upstream's answer from the client."""
+        route, settings = request.route, self._settings
+        body: RequestBody | None = None
+        sent, complete = b"", True
+        if request.has_body:
+            body = RequestBody(
+                request,
+                limit=route.max_body,
+                idle=settings.idle_timeout,
+                min_rate=settings.upload_min_rate,
+                deadlines=self._deadlines,
+            )
+            sent, complete = await body.receive_small()
+        outbound = Outbound(request, body, sent, complete)
+        exchange = await self._exchange(request, outbound)
+        try:
+            if is_retold(exchange.message, route):
+                close = exchange.uploading
+                return problem_response(await retell(exchange, route, request.id), request.id, close=close)
+            return self._response(request, exchange)
+        except BaseException:
+            exchange.abort()
+            raise
+
+    async def _exchange(self, request: Request, outbound: Outbound) -> Exchange:
+        """An exchange past its answer's head, with the first destination that a connection could be made to."""
+        route = request.route
+        failed: Problem | None = None
+        for destination in self._clients[route.upstream.name].in_turn():
+            try:
+                return await self._attempt(request, outbound, destination, fresh=False)
+            except StaleConnection as exc:
+                if route.retry is False or outbound.rest is not None or request.method not in IDEMPOTENT:
+                    raise Problem(
+                        "upstream_bad_response", "the service closed the connection as the request was sent"
+                    ) from exc
+                return await self._attempt(request, outbound, destination, fresh=True)
+            except Problem as problem:
+                if problem.code not in NOT_CONNECTED or route.retry is False:
+                    raise
+                failed = problem
+        raise failed or Problem("upstream_unreachable")
+
+    async def _attempt(
+        self, request: Request, outbound: Outbound, destination: Destination, *, fresh: bool
+    ) -> Exchange:
+        settings, route = self._settings, request.route
+        connection = await destination.pool.acquire(fresh=fresh)
+        exchange = Exchange(
+            destination.pool,
+            connection,
+            self._deadlines,
+            timeout=route.timeout,
+            idle=settings.idle_timeout,
+        )
+
+        def interim(message: RawResponseMessage) -> None:
+            if request.version >= (1, 1):
+                lines = response_lines(message.raw_headers, {}, request.public_origin, dated=True)
+                request.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
+
+        try:
+            await exchange.send(
+                outbound.data_for(request, destination),
+                outbound.rest,
+                chunked=outbound.chunked,
+                bodiless=request.method == "HEAD",
+                interim=interim,
+            )
+        except BaseException:
+            exchange.abort()
+            raise
+        return exchange
+
+    def _response(self, request: Request, exchange: Exchange) -> UpstreamResponse:
+        """The upstream's answer for the client, its body still to come."""
+        settings, route, message = self._settings, request.route, exchange.message
+        lines = b"".join(
+            response_lines(message.raw_headers, self._relocate[route.upstream.name], request.public_origin)
+        )
+        if has_control(lines):
+            raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
+        min_rate = settings.download_min_rate
+        exchange.bear_silence(max(route.timeout, settings.idle_timeout))
+        if media_type(message) == "text/event-stream" and not exchange.payload.is_eof():
+            exchange.establish(settings.stream_idle_timeout)
+            min_rate = 0
+        return UpstreamResponse(exchange, [lines], self._deadlines, min_rate=min_rate)

@@ -1,0 +1,199 @@
+"""Answers, and how they are written once every middleware has seen them.
+
+aiohttp's server calls `prepare` and `write_eof` on what the outermost handler returned. Until then nothing is sent,
+so a middleware may still add lines. A head and a body that is already there share one write; a longer body is
+relayed as it comes, never faster than the client reads.
+
+After a head is sent no status can be invented: an upstream that breaks off in the middle of a body makes us cut the
+client's connection, which is the only way to say that the answer is not complete.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from aiogateway.deadlines import Credit, Deadlines
+from aiogateway.errors import MEDIA_TYPE, Problem, title_of
+from aiogateway.proxy.exchange import Exchange, write_chunk
+from aiogateway.proxy.headers import date_line
+from aiogateway.proxy.listener import Request
+
+# A body up to this that has arrived whole is sent in one write with its head.
+SMALL_ANSWER: Final = 128 * 1024
+# Seconds of a stalled client after which we look whether it reads at all.
+LOOK: Final = 5.0
+
+
+@lru_cache(maxsize=512)
+def status_line(status: int) -> bytes:
+    """A status line with the registered phrase: an upstream's own phrase is its text, and may be anything."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, title_of(status).encode())
+
+
+class Response:
+    """An answer of the gateway's own, its body in memory.
+
+    :param lines: field lines with their line ends. Middlewares may add to them until the answer is written.
+    :param close: whether the client's connection ends with this answer.
+    """
+
+    __slots__ = ("body", "close", "keep_alive", "lines", "request", "status")
+
+    def __init__(self, status: int, lines: list[bytes], body: bytes = b"", *, close: bool = False) -> None:
+        self.status = status
+        self.lines = lines
+        self.body = body
+        self.close = close
+        self.keep_alive: bool | None = None
+
+    async def prepare(self, request: Any) -> None:
+        """Decide whether the connection is kept (RFC 9112 section 9.3)."""
+        self.request: Request = request
+        self.keep_alive = request.keep_alive and not self.close and not request.connection.closing
+
+    def connection_line(self) -> bytes:
+        """The `Connection` line, where the version's default is not what we do; it ends the head."""
+        if not self.keep_alive:
+            return b"Connection: close\r\n\r\n"
+        return b"\r\n" if self.request.version >= (1, 1) else b"Connection: keep-alive\r\n\r\n"
+
+    def head(self, ending: bytes) -> bytes:
+        return b"%b%bContent-Length: %d\r\n%b" % (
+            status_line(self.status),
+            b"".join(self.lines),
+            len(self.body),
+            ending,
+        )
+
+    def in_full(self) -> bytes:
+        """Head and body of an answer that ends its connection, for where there is no request."""
+        return self.head(b"Connection: close\r\n\r\n") + self.body
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write the whole answer.
+
+        :raises ConnectionResetError: the client is gone.
+        """
+        request = self.request
+        head = self.head(self.connection_line())
+        request.write(head if request.method == "HEAD" else head + self.body)
+        if request.must_wait:
+            await request.drain()
+        if request.content.exception() is not None:
+            # The rest of the body can't be read to its end: hang up, once the answer is out.
+            request.connection.force_close()
+
+
+class UpstreamResponse(Response):
+    """An upstream's answer: the lines that go on, and the exchange its body comes from.
+
+    :param exchange: past its head; this response ends it.
+    :param lines: what goes on of the upstream's fields, `Content-Length` and framing aside.
+    :param min_rate: bytes a second the client must read (`GATEWAY_DOWNLOAD_MIN_RATE`); 0 for event streams.
+    """
+
+    __slots__ = ("_chunked", "_credit", "_deadlines", "_looking", "_since", "_unsent", "exchange")
+
+    def __init__(self, exchange: Exchange, lines: list[bytes], deadlines: Deadlines, *, min_rate: int) -> None:
+        # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
+        super().__init__(exchange.message.code, lines, close=exchange.uploading)
+        self.exchange = exchange
+        self._deadlines = deadlines
+        self._credit = Credit(min_rate)
+        self._chunked = False
+
+    def _head(self) -> bytes:
+        """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""
+        request, message = self.request, self.exchange.message
+        length = message.headers.get("Content-Length")
+        empty = request.method == "HEAD" or self.status in (204, 304)
+        if length is not None and self.status != 204 and not message.chunked:
+            framing = b"Content-Length: %b\r\n" % length.encode()
+        elif empty:
+            framing = b""
+        elif request.version >= (1, 1):
+            self._chunked = True
+            framing = b"Transfer-Encoding: chunked\r\n"
+        else:
+            self.keep_alive = False  # HTTP/1.0: the end of the connection is the end of the body
+            framing = b""
+        return b"%b%b%b%b" % (status_line(self.status), b"".join(self.lines), framing, self.connection_line())
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write the head and relay the body to its end.
+
+        :raises ConnectionResetError: the client is gone, or had to be cut off.
+        """
+        exchange, request = self.exchange, self.request
+        try:
+            await self._relay(request, exchange)
+        except (aiohttp.ClientError, Problem) as exc:
+            exchange.abort()
+            request.abort()
+            raise ConnectionResetError("the answer could not be completed") from exc
+        except BaseException:
+            exchange.abort()
+            raise
+        exchange.finish()
+
+    async def _relay(self, request: Request, exchange: Exchange) -> None:
+        head, payload = self._head(), exchange.payload
+        arrived = payload.read_nowait()
+        if payload.is_eof() and len(arrived) <= SMALL_ANSWER:
+            if self._chunked:
+                arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
+            request.write(head + arrived)
+        else:
+            request.write(head)
+            chunk = arrived or await exchange.read()
+            while chunk:
+                if self._chunked:
+                    write_chunk(request.write, chunk)
+                else:
+                    request.write(chunk)
+                if request.must_wait:
+                    await self._wait_for_client(request)
+                chunk = await exchange.read()
+            if self._chunked:
+                request.write(b"0\r\n\r\n")
+        if request.must_wait:
+            await self._wait_for_client(request)
+
+    async def _wait_for_client(self, request: Request) -> None:
+        """Wait while the client reads; one that reads slower than the least rate is cut off."""
+        self._since, self._unsent = self._deadlines.clock(), request.unsent()
+        self._looking = self._deadlines.after(LOOK, self._look)
+        try:
+            await request.drain()
+        finally:
+            self._looking.cancel()
+        self._keeps_up()
+
+    def _look(self) -> None:
+        if self._keeps_up():
+            self._looking = self._deadlines.after(LOOK, self._look)
+        else:
+            self.request.abort()
+
+    def _keeps_up(self) -> bool:
+        """Book what the client read since the last look; whether it reads fast enough."""
+        now, left = self._deadlines.clock(), self.request.unsent()
+        waited, read = now - self._since, self._unsent - left
+        self._since, self._unsent = now, left
+        return self._credit.spend(waited, read)
+
+
+def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:
+    """A problem as an answer (RFC 9457)."""
+    lines = [date_line(), b"Content-Type: %b\r\n" % MEDIA_TYPE.encode()]
+    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in problem.headers]
+    return Response(problem.status, lines, problem.body(request_id), close=close)
+
+
+def json_response(status: int, content: object) -> Response:
+    """A small JSON answer."""
+    return Response(status, [date_line(), b"Content-Type: application/json\r\n"], orjson.dumps(content))

@@ -1,0 +1,8 @@
+"""The route table, for who uses it: its parts (`table`), and how it is read from files (`loading`)."""
+
+from __future__ import annotations
+
+from aiogateway.loading import configure, load
+from aiogateway.table import Endpoint, Match, Route, Table, Upstream
+
+__all__ = ["Endpoint", "Match", "Route", "Table", "Upstream", "configure", "load"]

@@ -1,0 +1,182 @@
+"""The route table in memory: upstreams, routes, and which route a request's path and method mean.
+
+Rules: everything here is immutable and resolved: a request reads a `Route`, never a setting or a string to parse.
+`sources` of a route or an upstream says for every key where its value came from: `default`, a file, a file's group, a
+variable or an option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from aiogateway.errors import Problem
+from aiogateway.patterns import Kind, Segment, Shape, Template, Trie, split
+from aiogateway.values import Rate
+from aiogateway.variables import PoolSettings
+
+NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
+# What `Allow` lists first; the order that people expect.
+METHOD_ORDER: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upstream:
+    """A service. `urls` are its destinations: scheme, host, port and base path, without a trailing slash.
+
+    Times are in seconds; `eject_rate` is a share of failed requests.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    env: str | None
+    balance: str
+    health_path: str | None
+    health_interval: float
+    health_timeout: float
+    health_failures: int
+    health_successes: int
+    eject_after: int
+    eject_rate: float
+    eject_window: float
+    eject_time: float
+    ca_file: str | None
+    server_name: str | None
+    pool: PoolSettings
+    sources: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One pattern and some methods, with every policy resolved (contract, "Route files").
+
+    `timeout` and `sse_keepalive` are seconds, `max_body` and `ws_max_message` bytes. `rate_limit` None: no limit.
+    `cache` None: off, True: only what the response allows, a number: seconds. `retry` None: only what is safe.
+    `shape` is what two routes of one path have in common; `file` is where the route stands, `tier` the name its
+    timeout had.
+    """
+
+    pattern: str
+    segments: tuple[Segment, ...] = field(repr=False)
+    shape: Shape = field(repr=False)
+    methods: frozenset[str]
+    category: str
+    upstream: Upstream = field(repr=False)
+    upstream_path: str | None
+    template: Template | None = field(repr=False)
+    timeout: float
+    tier: str | None
+    auth: str
+    roles: tuple[str, ...]
+    owner: str | None
+    cors: str
+    rate_limit: tuple[Rate, ...] | None
+    rate_limit_by: tuple[str, ...]
+    max_body: int
+    recaptcha: bool | str
+    cache: bool | int | None
+    compress: bool
+    retry: bool | None
+    encoded_slash: bool
+    websocket: bool
+    ws_max_message: int
+    ws_rate: Rate | None
+    sse_keepalive: float
+    errors: str
+    deprecated: date | None
+    file: str
+    sources: Mapping[str, str] = field(repr=False)
+
+    def target(self, raw_path: str, params: Mapping[str, str]) -> str:
+        """The path to ask the upstream for: the client's own, byte for byte, unless the route rewrites it.
+
+        :param raw_path: the path as received, without query.
+        :param params: what `Table.match` gave for it.
+        :raises Problem: `bad_request`, see `Template.fill`.
+        """
+        return raw_path if self.template is None else self.template.fill(params)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """All methods of one pattern. HEAD comes with GET; `allow` is the value of `Allow` (RFC 9110 section 10.2.1)."""
+
+    pattern: str
+    methods: Mapping[str, Route]
+    allow: str
+
+    def route(self, method: str, *, encoded_slash: bool = False) -> Route:
+        """The route of a method.
+
+        :param encoded_slash: whether the path had `%2F` in a segment, as `Match` says.
+        :raises Problem: `method_not_allowed` with `Allow`; `bad_request` for `%2F` where the route does not take it.
+        """
+        found = self.methods.get(method)
+        if found is None:
+            raise Problem("method_not_allowed", headers=(("Allow", self.allow),))
+        if encoded_slash and not found.encoded_slash:
+            raise Problem("bad_request", "the path has an encoded slash")
+        return found
+
+
+class Match(NamedTuple):
+    """What a path means.
+
+    `params` are raw, by name; `encoded_slash` says whether a segment of the path decodes to one with `/` in it.
+    """
+
+    endpoint: Endpoint
+    params: Mapping[str, str]
+    encoded_slash: bool
+
+
+class Table:
+    """Every upstream and route of a configuration.
+
+    :param upstreams: by name.
+    :param routes: without two for one method and pattern.
+    """
+
+    def __init__(self, upstreams: Mapping[str, Upstream], routes: Iterable[Route]) -> None:
+        self.upstreams = dict(upstreams)
+        self.routes = tuple(routes)
+        self._trie: Trie[Endpoint] = Trie()
+        self._literals: dict[str, Match] = {}
+        groups: dict[Shape, list[Route]] = {}
+        for route in self.routes:
+            groups.setdefault(route.shape, []).append(route)
+        for group in groups.values():
+            endpoint = _endpoint(group)
+            first = group[0]
+            self._trie.add(first.segments, endpoint)
+            if all(segment.kind is Kind.LITERAL for segment in first.segments):
+                self._literals[first.pattern] = Match(endpoint, NO_PARAMETERS, False)
+
+    def match(self, path: str) -> Match:
+        """Find the most specific pattern of a path; most paths are literal and cost one look into a dict.
+
+        :param path: as received, undecoded, without query.
+        :raises Problem: `bad_request` for a path that can't be trusted, `route_not_found`.
+        """
+        known = self._literals.get(path)
+        if known is not None:
+            return known
+        raw, decoded = split(path)
+        slash = decoded is not raw and any("/" in segment for segment in decoded)
+        found = self._trie.find(raw, decoded)
+        if found is None:
+            if slash:
+                raise Problem("bad_request", "the path has an encoded slash")
+            raise Problem("route_not_found")
+        endpoint, params = found
+        return Match(endpoint, params, slash)
+
+
+def _endpoint(routes: list[Route]) -> Endpoint:
+    methods = {method: route for route in routes for method in route.methods}
+    if "GET" in methods:
+        methods.setdefault("HEAD", methods["GET"])
+    return Endpoint(routes[0].pattern, methods, ", ".join(name for name in METHOD_ORDER if name in methods))

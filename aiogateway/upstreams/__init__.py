@@ -1,0 +1,1 @@
+"""Who answers, over which connection."""

@@ -1,0 +1,136 @@
+"""One upstream at work: its session, its destinations, and a pool for each of them.
+
+Sessions open when the worker starts and close when it stops, never per request. What goes wrong while connecting
+becomes a `Problem` here, once; the reason in the exception goes to the log, not to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import aiohttp
+import structlog
+from aiohttp.client_reqrep import ClientRequest
+from yarl import URL
+
+from aiogateway.deadlines import Deadlines
+from aiogateway.errors import Problem
+from aiogateway.routes import Upstream
+from aiogateway.upstreams.connection import Connector, UpstreamConnection, open_session
+from aiogateway.upstreams.pool import Pool
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Destination:
+    """One URL of an upstream.
+
+    :ivar host: the `Host` its requests carry.
+    :ivar base: the path its URL ends in, put before every request's path; often empty.
+    """
+
+    url: str
+    host: bytes
+    base: str
+    pool: Pool
+
+
+class UpstreamClient:
+    """Requests to one upstream, over the pools of its destinations.
+
+    Made inside a running event loop; `close` ends what it opened.
+    """
+
+    def __init__(self, upstream: Upstream, deadlines: Deadlines) -> None:
+        self.upstream = upstream
+        self._deadlines = deadlines
+        self._session = open_session()
+        self._tls = tls_context(upstream)
+        self.destinations = tuple(map(self._destination, upstream.urls))
+        self._turns = itertools.cycle(range(len(self.destinations)))
+
+    def _destination(self, text: str) -> Destination:
+        url = URL(text)
+        key = ClientRequest(
+            "GET",
+            url,
+            loop=asyncio.get_running_loop(),
+            session=self._session,
+            ssl=self._tls,
+            server_hostname=self.upstream.server_name,
+        )
+        connector = Connector(self._session, key)
+        limits = self.upstream.pool
+
+        async def connect() -> UpstreamConnection:
+            try:
+                async with asyncio.timeout(limits.connect_timeout):
+                    return await connector.connect()
+            except (aiohttp.ClientError, OSError) as exc:
+                log.warning("connect failed", upstream=self.upstream.name, destination=text, reason=reason_of(exc))
+                raise unreachable(self.upstream.name, exc) from exc
+
+        host = url.raw_authority.encode()
+        base = url.raw_path.rstrip("/")
+        return Destination(text, host, base, Pool(self.upstream.name, limits, connect, self._deadlines))
+
+    def in_turn(self) -> Iterator[Destination]:
+        """Every destination once, beginning with the one whose turn it is."""
+        count = len(self.destinations)
+        first = next(self._turns) if count > 1 else 0
+        return (self.destinations[(first + step) % count] for step in range(count))
+
+    def sweep(self) -> None:
+        for destination in self.destinations:
+            destination.pool.sweep()
+
+    async def close(self) -> None:
+        for destination in self.destinations:
+            destination.pool.close()
+        await self._session.close()
+
+
+def tls_context(upstream: Upstream) -> ssl.SSLContext | bool:
+    """How an `https` destination is verified; the default store unless the upstream names a bundle of its own."""
+    if upstream.ca_file is None:
+        return True
+    context = ssl.create_default_context(cafile=upstream.ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+# In this order: the later ones are bases of the earlier.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ClientConnectorCertificateError, "certificate"),
+    (aiohttp.ClientSSLError, "tls"),
+    (ssl.SSLError, "tls"),
+    (aiohttp.ClientConnectorDNSError, "dns"),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "refused"),
+    (OSError, "os"),
+    (aiohttp.ClientError, "closed"),
+)
+_DETAILS = {
+    "certificate": ("upstream_tls", "the {} service's certificate can't be verified"),
+    "tls": ("upstream_tls", "no secure connection to the {} service could be made"),
+    "dns": ("upstream_unreachable", "the {} service can't be reached: its name has no address"),
+    "timeout": ("upstream_unreachable", "the {} service can't be reached: it does not accept connections"),
+}
+
+
+def reason_of(exc: BaseException) -> str:
+    """Why connecting failed, in one word."""
+    cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    found = (word for candidate in (exc, cause) for kind, word in _REASONS[:4] if isinstance(candidate, kind))
+    return next(found, None) or next((word for kind, word in _REASONS if isinstance(cause, kind)), "os")
+
+
+def unreachable(upstream: str, exc: BaseException) -> Problem:
+    """The problem for a connection that could not be made; nothing was sent."""
+    code, detail = _DETAILS.get(reason_of(exc), ("upstream_unreachable", "the {} service can't be reached"))
+    return Problem(code, detail.format(upstream))

@@ -1,0 +1,170 @@
+"""One connection to an upstream: the bytes of a request out, the parsed answer in.
+
+With `proxy.listener` the only module that touches aiohttp's half-public parts. `ClientSession.request` costs more
+than the rest of the gateway together (URL building, header merging, cookies, redirects, timers), so the session
+gives its connector, the connector a connection, and its protocol is spoken to directly. `tests/test_aiohttp_parts.py`
+fails in clear words when aiohttp moves a piece this stands on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any, Final, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.helpers import TimerNoop, set_exception
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+# Bytes of an answer kept before reading pauses; aiohttp pauses at twice this.
+ANSWER_BUFFER: Final = 64 * 1024
+MAX_LINE: Final = 32 * 1024
+MAX_FIELDS: Final = 200
+
+_NO_TIMER: Final = TimerNoop()
+_UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
+
+
+class UpstreamProtocol(ResponseHandler):
+    """aiohttp's client protocol, which also knows whether anything came since the request was sent."""
+
+    answered = False
+
+    def data_received(self, data: bytes) -> None:
+        self.answered = True
+        super().data_received(data)
+
+
+class UpstreamConnection:
+    """A connection taken from a session's connector, and never given back to it: its pool keeps it.
+
+    :param now: the clock's time, in seconds.
+    """
+
+    __slots__ = ("_connection", "_payload", "_protocol", "born", "idle_since", "reused")
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        protocol = connection.protocol
+        if not isinstance(protocol, UpstreamProtocol):
+            raise TypeError(f"the connector made a {type(protocol).__name__}")
+        self._connection = connection
+        self._protocol = protocol
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        self.born = now
+        self.idle_since = now
+        self.reused = False
+
+    def is_reusable(self) -> bool:
+        """Whether it is open, and holds no bytes that nobody asked for."""
+        protocol = self._protocol
+        return protocol.is_connected() and not protocol.should_close
+
+    @property
+    def answered(self) -> bool:
+        """Whether a byte came since `begin`."""
+        return self._protocol.answered
+
+    def begin(self, data: bytes, *, bodiless: bool) -> None:
+        """Start an exchange: write the request's head, with its body when that is small.
+
+        :param bodiless: the answer has no body whatever its head says (RFC 9112 section 6.3, HEAD).
+        """
+        protocol = self._protocol
+        protocol.set_response_params(
+            timer=_NO_TIMER,
+            skip_payload=bodiless,
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=ANSWER_BUFFER,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_FIELDS,
+        )
+        protocol.answered = False
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Put bytes on the connection; on a closed one they vanish, and reading says so."""
+        transport = self._protocol.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the upstream reads slower than we write."""
+        return self._protocol.writing_paused
+
+    async def drain(self) -> None:
+        """Wait until the upstream has read enough for more to be written.
+
+        :raises ConnectionError: the connection is lost.
+        """
+        await self._protocol._drain_helper()
+
+    async def read_head(self) -> tuple[RawResponseMessage, StreamReader]:
+        """The head of the next answer, interim ones included, and its body's stream.
+
+        :raises aiohttp.ClientError: the connection was lost.
+        :raises aiohttp.http_exceptions.HttpProcessingError: what came can't be parsed.
+        """
+        message, payload = await self._protocol.read()
+        self._payload = payload
+        return message, payload
+
+    def fail(self, exc: Exception) -> None:
+        """Wake whoever reads head or body with an exception."""
+        self._protocol.set_exception(exc)
+        if self._payload is not EMPTY_PAYLOAD:
+            set_exception(self._payload, exc)
+
+    def close(self) -> None:
+        """Close in good order; for a connection that nothing waits on."""
+        self._payload = EMPTY_PAYLOAD
+        self._connection.close()
+
+    def abort(self) -> None:
+        """Close at once: what was written and not yet sent is dropped, so that no peer takes it for complete."""
+        self._protocol.abort()
+        self.close()
+
+
+class Connector:
+    """Makes connections to one destination through a session.
+
+    :param session: the upstream's session; its connector must come from `open_session`.
+    :param key: a request that is never sent: the connector reads scheme, host, port and TLS settings from it.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, key: ClientRequest) -> None:
+        self._session = session
+        self._key = key
+
+    async def connect(self) -> UpstreamConnection:
+        """:raises aiohttp.ClientError: no connection could be made."""
+        connector = self._session.connector
+        if connector is None:
+            raise aiohttp.ClientConnectionError("the session is closed")
+        connection = await connector.connect(self._key, [], _UNBOUNDED)
+        return UpstreamConnection(connection, asyncio.get_running_loop().time())
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session whose connector has no limits and keeps nothing: both are the pool's.
+
+    The cookie jar is a dummy: a real one would leak one user's cookies to another. Names are looked up again after
+    ten seconds, so that connections follow a name whose addresses change.
+    """
+    loop = asyncio.get_running_loop()
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10)
+    connector._factory = cast(Any, functools.partial(UpstreamProtocol, loop=loop))
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=_UNBOUNDED,
+        trust_env=False,
+    )

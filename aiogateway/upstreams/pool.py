@@ -1,0 +1,186 @@
+"""The connections to one destination of one upstream, in one worker.
+
+Owns who may use a connection, who waits for one, and which idle ones are kept. aiohttp's connector below makes
+connections (DNS, happy eyeballs, TLS) and has no limit; its own idle list is left empty, because it knows neither a
+most-idle count nor an age, and reuses the coldest connection first. Every decision is made synchronously; only
+waiting for a place and connecting await.
+
+A place is held from `acquire` to `release`, `discard` or `establish`. Open connections are never more than places
+plus established streams: a new one is made only when none is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from aiogateway.deadlines import Deadlines
+from aiogateway.errors import Problem
+from aiogateway.settings import PoolSettings
+from aiogateway.upstreams.connection import UpstreamConnection
+
+Connect = Callable[[], Awaitable[UpstreamConnection]]
+
+
+class Pool:
+    """The places, waiters and idle connections of one destination.
+
+    :param name: the upstream's name, for messages.
+    :param limits: the settings of this upstream's pools.
+    :param connect: makes a new connection; raises `Problem`.
+    :param deadlines: the worker's deadlines, whose clock is the pool's too.
+    """
+
+    def __init__(self, name: str, limits: PoolSettings, connect: Connect, deadlines: Deadlines) -> None:
+        self.name = name
+        self.limits = limits
+        self.in_use = 0
+        self.streams = 0
+        self._connect = connect
+        self._deadlines = deadlines
+        self._clock = deadlines.clock
+        self._idle: list[UpstreamConnection] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def pending(self) -> int:
+        return len(self._waiting)
+
+    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """A connection to speak over, idle or new.
+
+        :param fresh: only a new one will do: an idle one has just proved stale.
+        :raises Problem: `upstream_pool_exhausted`, or what connecting raised.
+        """
+        if self.in_use < self.limits.max_connections and not self._waiting:
+            self.in_use += 1
+        else:
+            await self._wait_for_place()
+        try:
+            if fresh and self._idle:
+                self._idle.pop(0).close()
+            connection = None if fresh else self._take_idle()
+            if connection is None:
+                connection = await self._connect()
+        except BaseException:
+            self._leave_place()
+            raise
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Give a connection back whose exchange is complete; it is kept when it may be used again."""
+        now = self._clock()
+        keep = (
+            not self._closed
+            and connection.is_reusable()
+            and now - connection.born < self.limits.max_age
+            # Whoever waits takes it at once, so it doesn't count as idle.
+            and (len(self._idle) < self.limits.max_keepalive or (bool(self._waiting) and self.limits.max_keepalive > 0))
+        )
+        if keep:
+            connection.idle_since = now
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._leave_place()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Close a connection whose exchange is not complete, and give its place back."""
+        connection.close()
+        self._leave_place()
+
+    def establish(self, connection: UpstreamConnection) -> None:
+        """An event stream or socket is up: it leaves the requests' count for the streams' own.
+
+        :raises Problem: `upstream_pool_exhausted`: there are as many streams as there may be. The place is kept.
+        """
+        if self.streams >= self.limits.max_streams:
+            raise Problem("upstream_pool_exhausted", f"the {self.name} service has as many open streams as it may")
+        self.streams += 1
+        self._leave_place()
+
+    def end_stream(self, connection: UpstreamConnection) -> None:
+        """An established stream is over."""
+        connection.close()
+        self.streams -= 1
+
+    def sweep(self) -> None:
+        """Close idle connections that are past their time, or that the upstream closed."""
+        now, limits = self._clock(), self.limits
+        kept: list[UpstreamConnection] = []
+        for connection in self._idle:
+            if (
+                now - connection.idle_since < limits.keepalive_timeout
+                and now - connection.born < limits.max_age
+                and connection.is_reusable()
+            ):
+                kept.append(connection)
+            else:
+                connection.close()
+        surplus = max(0, len(kept) - limits.max_keepalive)
+        for connection in kept[:surplus]:
+            connection.close()
+        self._idle = kept[surplus:]
+
+    def close(self) -> None:
+        """Close idle connections; those in use close when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take_idle(self) -> UpstreamConnection | None:
+        """The idle connection used last: it is the likeliest to be open still, and lets the others grow old."""
+        now, limits = self._clock(), self.limits
+        while self._idle:
+            connection = self._idle.pop()
+            if (
+                connection.is_reusable()
+                and now - connection.idle_since < limits.keepalive_timeout
+                and now - connection.born < limits.max_age
+            ):
+                connection.reused = True
+                return connection
+            connection.close()
+        return None
+
+    async def _wait_for_place(self) -> None:
+        if len(self._waiting) >= self.limits.max_pending:
+            raise Problem("upstream_pool_exhausted", f"too many requests wait for the {self.name} service")
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def expire() -> None:
+            if not place.done():
+                place.set_exception(
+                    Problem("upstream_pool_exhausted", f"no connection to the {self.name} service came free in time")
+                )
+
+        deadline = self._deadlines.after(self.limits.acquire_timeout, expire)
+        self._waiting.append(place)
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                # The place was handed over in the moment its taker was cancelled.
+                self._leave_place()
+            else:
+                with contextlib.suppress(ValueError):  # `_leave_place` may have passed over it already
+                    self._waiting.remove(place)
+            raise
+        finally:
+            deadline.cancel()
+
+    def _leave_place(self) -> None:
+        """Hand the place to whoever waits longest, or give it up."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self.in_use -= 1

@@ -1,0 +1,156 @@
+"""Processes: one that serves, or a parent that holds the listening sockets and keeps several that do.
+
+The parent binds before it forks, so no connection is lost while a worker is replaced: it waits in the socket's queue.
+The parent runs no event loop. It sleeps until a signal, then reaps, replaces or passes on; nothing else. Workers
+share no state but the sockets.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import uvloop
+
+from aiogateway import linux, logs
+from aiogateway.routes import Table
+from aiogateway.serving import BACKLOG, Alongside, serve
+from aiogateway.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# Seconds before a worker that died soon after its start is replaced; doubled each time, up to the second figure.
+BACKOFF: Final = (0.1, 5.0)
+SETTLED: Final = 10.0
+_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+
+
+class CannotListen(Exception):
+    """A listening socket could not be opened; the text says which and why, in one line."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    :raises CannotListen: the address is taken, or not ours.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        raise CannotListen(f"can't listen on {host} port {port}: {exc.strerror or exc}") from exc
+
+
+def run(settings: Settings, table: Table) -> int:
+    """Serve until told to stop; answers the exit code."""
+    return _run(settings, table, None, None)
+
+
+def serve_in_process(settings: Settings, table: Table, alongside: Alongside, on_ready: Callable[[], None]) -> int:
+    """Serve in this one process, with something beside the gateway; answers the exit code."""
+    return _run(settings.model_copy(update={"workers": 1}), table, alongside, on_ready)
+
+
+def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready: Callable[[], None] | None) -> int:
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        public = listen(settings.host, settings.port)
+        admin = listen(settings.admin_host, settings.admin_port)
+    except CannotListen as exc:
+        print(f"aiogateway: {exc}", file=sys.stderr)
+        return 1
+    linux.raise_descriptor_limit()
+    linux.tune_allocator()
+    # What is loaded by now lives as long as the process: it need not be looked at again, nor copied after a fork.
+    gc.collect()
+    gc.freeze()
+
+    def work() -> int:
+        uvloop.run(serve(settings, table, public, admin, alongside=alongside, on_ready=on_ready))
+        return 0
+
+    if settings.workers == 1:
+        return work()
+    return Parent(settings.workers, work).run()
+
+
+class Parent:
+    """Keeps `count` processes that each run `work`, and ends when they have."""
+
+    def __init__(self, count: int, work: Callable[[], int]) -> None:
+        self._count = count
+        self._work = work
+        self._born: dict[int, float] = {}
+        self._stopping = False
+        self._delay = 0.0
+        self._due: list[float] = [0.0] * count
+
+    def run(self) -> int:
+        """Answers 0 when every worker ended as it should once a stop was asked for."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        clean = True
+        while not self._stopping or self._born:
+            self._start_due()
+            wait = min((due - time.monotonic() for due in self._due), default=3600.0)
+            said = signal.sigtimedwait(_SIGNALS, max(wait, 0.0))
+            if said is None:
+                continue
+            if said.si_signo == signal.SIGCHLD:
+                clean = self._reap() and clean
+            else:
+                self._stopping = True
+                self._due.clear()
+                self._pass_on(signal.SIGTERM)
+        return 0 if clean else 1
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for due in [due for due in self._due if due <= now]:
+            self._due.remove(due)
+            self._start()
+
+    def _start(self) -> None:
+        pid = os.fork()
+        if pid:
+            self._born[pid] = time.monotonic()
+            return
+        code = 1
+        try:
+            linux.die_with_parent()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            code = self._work()
+        except BaseException:
+            log.exception("worker failed")
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> bool:
+        """Take note of every worker that ended; False when one did so badly after a stop was asked for."""
+        clean = True
+        while self._born:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            lived = time.monotonic() - self._born.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
+                clean = clean and code == 0
+                continue
+            self._delay = 0.0 if lived >= SETTLED else min(max(self._delay * 2, BACKOFF[0]), BACKOFF[1])
+            log.warning("worker ended, it is replaced", pid=pid, code=code, lived=round(lived, 1), delay=self._delay)
+            self._due.append(time.monotonic() + self._delay)
+        return clean
+
+    def _pass_on(self, number: int) -> None:
+        for pid in self._born:
+            os.kill(pid, number)

@@ -1,0 +1,218 @@
+"""The benchmark's own parts: what it reads from wrk and /proc, how it compares rounds, what it reports and draws."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+
+from benchmarks import figures, load, machine, picture, processes, report, scenarios, traffic
+from benchmarks.__main__ import options
+from benchmarks.backend import large_answer
+from benchmarks.contenders import CONTENDERS
+from benchmarks.gateway import table
+from benchmarks.results import Ref, Results, Sample
+from benchmarks.stream_backend import Connection
+
+WRK_OUTPUT = """\
+Running 1s test @ http://127.0.0.1:40000/
+  1 threads and 32 connections
+  49197 requests in 1.00s, 9.10MB read
+Requests/sec:  49147.17
+
+RESULT {"requests": 49197, "microseconds": 1001014, "p50": 570, "p99": 1206, "failed": 3}
+"""
+MACHINE: machine.Machine = {
+    "date": "2026-01-02T03:04:05Z",
+    "cpu": "A processor",
+    "cores": 2,
+    "kernel": "6.1",
+    "load": 0.1,
+    "versions": {"python": "3.11.7", "nginx": "1.22.1"},
+}
+SPINNER = """\
+import subprocess, sys, time
+spin = "import time\\nwhile time.process_time() < 0.4: pass"
+subprocess.run([sys.executable, "-c", spin])
+held = bytearray(64 * 2**20)
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def sample(turn: int, contender: str, cpu: float) -> Sample:
+    return Sample(turn, "get-32", contender, {"cpu_us": cpu, "rps": 1000.0, "p50_ms": 1.0, "p99_ms": 2.0})
+
+
+@pytest.fixture
+def results() -> Results:
+    """Two rounds, the second on a machine twice as slow; one contender failed."""
+    return Results(
+        [
+            sample(1, "gateway", 80),
+            sample(1, "nginx", 20),
+            sample(1, "caddy", 100),
+            sample(2, "gateway", 176),
+            sample(2, "nginx", 40),
+            sample(2, "caddy", 200),
+            Sample(2, "get-32", "starlette", {}, "nothing listens on port 1"),
+        ]
+    )
+
+
+def test_the_result_that_the_script_prints_is_read_in_full() -> None:
+    assert load.parse(WRK_OUTPUT) == load.Load(49197, 3, 1.001014, 0.570, 1.206)
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["unable to connect to 127.0.0.1:1 Connection refused", WRK_OUTPUT.replace('"requests": 49197', '"requests": 0')],
+    ids=["no result", "no request"],
+)
+def test_a_run_without_requests_is_a_fault(output: str) -> None:
+    with pytest.raises(processes.BenchError):
+        load.parse(output)
+
+
+def test_the_script_quotes_what_lua_would_read() -> None:
+    lua = load.script(traffic.Request("POST", "/it's", rb"back\slash", "text/plain"))
+    assert r"wrk.path = '/it\'s'" in lua
+    assert r"wrk.body = 'back\\slash'" in lua
+    assert "wrk.headers['Content-Type'] = 'text/plain'" in lua
+
+
+def test_requests_look_like_a_browser_s_with_a_token_that_verifies() -> None:
+    scheme, token = traffic.browser_headers()["Authorization"].split(" ")
+    claims = jwt.decode(token, traffic.SECRET, algorithms=["HS256"])
+    assert (scheme, claims["sub"]) == ("Bearer", "u-1042")
+    head = traffic.FORM_POST.head()
+    assert head.endswith(b"Content-Length: %d\r\n\r\n" % len(traffic.FORM_POST.body))
+    assert len(traffic.SMALL_ANSWER) == 54
+
+
+def test_the_large_answer_is_json_of_the_size_it_is_called() -> None:
+    body = large_answer()
+    assert len(body) == traffic.LARGE_ANSWER_BYTES
+    assert json.loads(body)["mouthCues"]
+
+
+@pytest.mark.parametrize("count", [150, 1000])
+def test_the_table_has_distinct_routes_and_the_benchmarked_ones_in_the_middle(count: int) -> None:
+    paths = [path for path, _, _ in table(count)]
+    assert len(set(paths)) == len(paths) == count
+    assert count * 0.4 < paths.index(traffic.FORM) < count * 0.6
+
+
+def test_cpu_of_a_child_that_ended_and_peak_memory_are_counted() -> None:
+    with subprocess.Popen([sys.executable, "-c", SPINNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        memory = processes.MemoryGrowth(process.pid)
+        assert process.stdout.readline() == b"ready\n"
+        assert processes.cpu_seconds(process.pid) >= 0.4
+        assert process.pid in processes.tree(os.getpid())
+        assert 60 < memory.peak_mib() < 200
+        process.stdin.close()
+
+
+def test_what_was_started_ends_with_its_children(tmp_path: Path) -> None:
+    core, _ = processes.cores()
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    with processes.running([sys.executable, "-c", child], core, tmp_path / "log") as pid:
+        deadline = time.monotonic() + 10
+        while len(family := processes.tree(pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(family) == 2
+    while (left := [pid for pid in family if processes.state(pid) not in "ZX"]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == []
+
+
+def test_a_program_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path: Path) -> None:
+    core, _ = processes.cores()
+    log = tmp_path / "log"
+    failing = [sys.executable, "-c", "import sys; sys.exit('no such table')"]
+    with (
+        processes.running(failing, core, log) as pid,
+        pytest.raises(processes.BenchError, match="no such table"),
+    ):
+        processes.wait_for_port(processes.free_port(), pid, log)
+
+
+def test_ratios_are_taken_within_a_round(results: Results) -> None:
+    ratio = results.ratio(Ref("get-32", "gateway", "cpu_us"), Ref("get-32", "nginx", "cpu_us"))
+    assert ratio is not None
+    assert (ratio.median, ratio.low, ratio.high) == pytest.approx((4.2, 4.0, 4.4))
+    assert results.ratio(Ref("get-32", "starlette", "cpu_us"), Ref("get-32", "nginx", "cpu_us")) is None
+
+
+def test_a_figure_is_met_missed_or_not_measured(results: Results) -> None:
+    ours, nginx = Ref("get-32", "gateway", "cpu_us"), Ref("get-32", "nginx", "cpu_us")
+    asked = [
+        figures.Figure("met", ours, 4.2, nginx),
+        figures.Figure("missed", ours, 4.1, nginx),
+        figures.Figure("absolute", ours, 128, unit="µs"),
+        figures.Figure("not measured", Ref("upload", "gateway", "cpu_s_gib"), 1.5),
+    ]
+    assert [verdict.met for verdict in figures.judge(results, asked)] == [True, False, True, None]
+
+
+def test_every_promise_is_about_something_that_is_measured() -> None:
+    keys = {scenario.key for scenario in scenarios.chosen(scenarios.GROUPS, [32, 256])}
+    refs = [ref for figure in figures.FIGURES for ref in (figure.ref, figure.base) if ref]
+    assert {ref.scenario for ref in refs} <= keys
+    assert {ref.contender for ref in refs} <= CONTENDERS.keys()
+
+
+def test_the_table_names_medians_spreads_ratios_and_faults(results: Results) -> None:
+    text = report.table(results, scenarios.chosen(["get"], [32]))
+    line = next(line for line in text.splitlines() if "aiogateway" in line)
+    assert line.split() == ["aiogateway", "1,000", "1.00", "2.00", "128.0", "(80.0-176.0)", "4.20", "0.84"]
+    assert "Starlette + httpx did not run in round 2: nothing listens on port 1" in text
+
+
+def test_the_json_holds_machine_options_samples_and_figures(results: Results) -> None:
+    written = json.loads(json.dumps(report.as_json(MACHINE, {"rounds": 2}, results, figures.judge(results))))
+    assert written["machine"]["versions"]["nginx"] == "1.22.1"
+    assert written["options"] == {"rounds": 2}
+    assert len(written["samples"]) == 7
+    assert written["figures"][1]["met"] is True
+    assert written["figures"][1]["measured"]["median"] == pytest.approx(4.2)
+
+
+@pytest.mark.parametrize("name", ["bench.png", "bench.svg"])
+def test_a_picture_is_drawn(results: Results, tmp_path: Path, name: str) -> None:
+    picture.draw(results, scenarios.chosen(["get"], [32]), MACHINE, tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_names_are_taken_in_their_own_order_and_unknown_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options(["--only", "nginx,gateway"]).only == ["gateway", "nginx"]
+    assert options(["--quick"]).connections == [32]
+    with pytest.raises(SystemExit):
+        options(["--only", "apache"])
+    assert "unknown: apache" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+async def test_the_backend_counts_an_upload_however_it_is_cut(piece: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        sent = (traffic.upload(300).head() + bytes(300)) * 2
+        for start in range(0, len(sent), piece):
+            writer.write(sent[start : start + piece])
+            await writer.drain()
+        for _ in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(16) == b'{"received":300}'
+        writer.close()
+        await writer.wait_closed()

@@ -20,7 +20,7 @@ from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
 
 # Seconds between looks at idle connections.
-POOL_SWEEP = 1.0
+POOL_SWEEP = 0.25
 
 
 class Gateway:
@@ -86,7 +86,7 @@ class Gateway:
         """A head that can't be parsed names no origin and no route: its answer carries a request id only."""
         name = self._make_id()
         response = problem_response(problem, name, close=True)
-        response.lines.append(b"X-Request-ID: %b\r\n" % name.encode())
+        response.lines.append(b"X-Request-ID: %b" % name.encode())
         return response
 
     def _refuse(self, problem: Problem) -> bytes:

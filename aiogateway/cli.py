@@ -32,9 +32,6 @@ def _told() -> Iterator[None]:
         for fault in error.faults:
             click.echo(str(fault), err=True)
         sys.exit(1)
-    except OSError as error:
-        click.echo(f"aiogateway: {error}", err=True)
-        sys.exit(1)
 
 
 def _config_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -64,18 +61,21 @@ def serve(**options: str | None) -> None:
 
     with _told():
         settings, table = configure(os.environ, _overrides(**options))
-        from aiogateway import workers
+    from aiogateway import workers
 
-        workers.run(settings, table)
+    sys.exit(workers.run(settings, table))
 
 
 @main.command()
 def demo() -> None:
     """Run the gateway with stand-ins for every upstream, on loopback."""
-    with _told():
-        from aiogateway.demo import command
+    from aiogateway.demo import command
 
-        command.run(os.environ, click.echo)
+    with _told():
+        try:
+            command.run(os.environ, click.echo)
+        except OSError as error:
+            raise click.ClickException(f"the demo can't start: {error}") from error
 
 
 @main.command()

@@ -111,6 +111,8 @@ def main(argv: Sequence[str]) -> int:
     verdicts = figures.judge(results)
     settings = {name: value for name, value in vars(given).items() if name not in ("json", "picture", "check")}
     print(report.machine_text(here), report.table(results, run.scenarios), report.verdicts_text(verdicts), sep="\n\n")
+    if given.quick:
+        print("\n--quick: one short round over small bodies; the figures are judged by a whole run.")
     if given.json:
         text = json.dumps(report.as_json(here, settings, results, verdicts), indent=1, ensure_ascii=False)
         given.json.write_text(text + "\n")

@@ -154,7 +154,17 @@ def _caddy_same_job(folder: Path, ports: Ports, guards: bool) -> Launch:
 
 
 def _starlette(folder: Path, ports: Ports, guards: bool) -> Launch:
-    options = "--host 127.0.0.1 --loop uvloop --no-access-log --log-level warning --timeout-keep-alive 300".split()
+    options = [
+        "--host",
+        "127.0.0.1",
+        "--loop",
+        "uvloop",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+        "--timeout-keep-alive",
+        "300",
+    ]
     argv = [sys.executable, "-m", "uvicorn", "benchmarks.starlette_proxy:app", "--port", str(ports.public), *options]
     return Launch(argv, {"BENCH_BACKEND": f"http://127.0.0.1:{ports.backend}"})
 

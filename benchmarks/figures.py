@@ -19,7 +19,7 @@ class Figure:
     ref: Ref
     at_most: float
     base: Ref | None = None
-    unit: str = "×"
+    unit: str = "times"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,33 @@ from pathlib import Path
 from benchmarks import traffic
 
 ROUTES = 150
-SUBJECTS = (
-    "chatbots chatbot-status purpose avatar voice system-prompt urls text chat-history client-data products plans "
-    "orders invoices subscription profile appointments greeting transcripts feedback analytics documents consent "
-    "notifications team"
-).split()
+SUBJECTS = [
+    "chatbots",
+    "chatbot-status",
+    "purpose",
+    "avatar",
+    "voice",
+    "system-prompt",
+    "urls",
+    "text",
+    "chat-history",
+    "client-data",
+    "products",
+    "plans",
+    "orders",
+    "invoices",
+    "subscription",
+    "profile",
+    "appointments",
+    "greeting",
+    "transcripts",
+    "feedback",
+    "analytics",
+    "documents",
+    "consent",
+    "notifications",
+    "team",
+]
 ACTIONS = ("fetch", "create", "update", "delete", "list")
 SHAPES = ("/v2/{a}-{s}", "/v2/{a}-{s}/{{user_id}}", "/v2/{a}-{s}/{{project_id}}/items", "/v2/{a}-{s}/{{rest:path}}")
 BENCHMARKED = (

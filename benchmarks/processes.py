@@ -21,6 +21,7 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 REPOSITORY = Path(__file__).resolve().parent.parent
 READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
+IDLE_SECONDS = 0.1
 FAULT_CHARACTERS = 400
 
 
@@ -146,6 +147,20 @@ def cpu_seconds(root: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             ticks += sum(map(int, stat_fields(pid)[11:15]))
     return ticks / TICKS_A_SECOND
+
+
+def settle(root: int) -> None:
+    """Return once the tree used no CPU for a moment: what clients left behind is no part of the next measurement.
+
+    Raises BenchError when it is never idle.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    before = -1.0
+    while (now := cpu_seconds(root)) != before:
+        if time.monotonic() > deadline:
+            raise BenchError(f"still busy {READY_SECONDS:.0f} s after its last client left")
+        before = now
+        time.sleep(IDLE_SECONDS)
 
 
 class MemoryGrowth:

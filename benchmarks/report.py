@@ -31,7 +31,8 @@ COLUMNS = (
     Column("cpu_us", "CPU µs/request", 1, True),
     Column("gib_s", "GiB/s", 2),
     Column("cpu_s_gib", "CPU s/GiB", 3, True),
-    Column("growth_mib", "memory +MiB", 1, True),
+    Column("peak_mib", "peak MiB", 1),
+    Column("growth_mib", "MiB added", 1, True),
     Column("first_event_ms", "first event ms", 2),
     Column("first_event_max_ms", "at most", 2, True),
     Column("later_event_ms", "later events ms", 2),
@@ -65,7 +66,7 @@ def _block(results: Results, scenario: Scenario, contenders: Sequence[str]) -> s
     columns = [column for column in COLUMNS if column.measure in measured]
     compared = next((measure for measure in COMPARED if measure in measured), None)
     bases = [base for base in BASES if base in contenders] if compared else []
-    lines = [["", *(column.title for column in columns), *(f"× {CONTENDERS[base].title}" for base in bases)]]
+    lines = [["", *(column.title for column in columns), *(f"over {CONTENDERS[base].title}" for base in bases)]]
     for contender in contenders:
         spreads = [(column, results.spread(Ref(scenario.key, contender, column.measure))) for column in columns]
         cells = [_cell(spread, column.digits, column.spread) for column, spread in spreads]

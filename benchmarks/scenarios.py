@@ -1,8 +1,9 @@
 """What is measured: a table of scenarios, and one way to measure each kind.
 
 A new scenario is a row; a new kind is a function from (scenario, turn) to named values. Values and their units:
-`rps` requests/s, `p50_ms` `p99_ms` `added_p50_ms` ms, `cpu_us` CPU µs of the proxy a request, `cpu_s_gib` CPU seconds of
-it a GiB, `gib_s` GiB/s, `growth_mib` MiB of peak memory over what it held before, `first_event_ms` ms.
+`rps` requests/s, `p50_ms` `p99_ms` `added_p50_ms` ms, `cpu_us` CPU µs of the proxy a request, `cpu_s_gib` CPU seconds
+of it a GiB, `gib_s` GiB/s, `peak_mib` peak memory in MiB, `growth_mib` that less what was held before, `first_event_ms`
+and `later_event_ms` ms.
 """
 
 from __future__ import annotations
@@ -68,11 +69,12 @@ class Scenario:
 
 
 def measure_requests(scenario: Scenario, turn: Turn) -> dict[str, float]:
-    """wrk at full speed: a warm-up, then the run that counts."""
+    """wrk at full speed: a warm-up, a pause until the proxy is idle, then the run that counts."""
     assert scenario.request is not None
     lua = turn.folder / f"{scenario.key}.lua"
     lua.write_text(load.script(scenario.request))
     load.run(turn.port, lua, scenario.connections, turn.pace.warm_seconds, turn.core)
+    processes.settle(turn.pid)
     before = processes.cpu_seconds(turn.pid)
     seen = load.run(turn.port, lua, scenario.connections, turn.pace.seconds, turn.core)
     cpu = processes.cpu_seconds(turn.pid) - before
@@ -102,12 +104,15 @@ def measure_events(scenario: Scenario, turn: Turn) -> dict[str, float]:
 
 def _measure_bulk(turn: Turn, command: str, size: int, streams: int) -> dict[str, float]:
     _client(turn, command, turn.port, MIB, 1)  # what the first request loads is no growth
+    resident = processes.resident_mib(turn.pid)
     memory = processes.MemoryGrowth(turn.pid)
     before = processes.cpu_seconds(turn.pid)
     values = _client(turn, command, turn.port, size, streams)
     cpu = processes.cpu_seconds(turn.pid) - before
     gibibytes = size * streams / GIB
-    return {**values, "gib": gibibytes, "cpu_s_gib": cpu / gibibytes, "growth_mib": memory.peak_mib()}
+    growth = memory.peak_mib()
+    costs = {"cpu_s_gib": cpu / gibibytes, "growth_mib": growth, "peak_mib": resident + growth}
+    return {**values, "gib": gibibytes, **costs}
 
 
 def measure_upload(scenario: Scenario, turn: Turn) -> dict[str, float]:

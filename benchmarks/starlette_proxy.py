@@ -12,7 +12,6 @@ from typing import TypedDict
 
 import httpx
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -40,6 +39,15 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
 
 
+async def relayed(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes; a client that leaves must not keep the connection from the pool."""
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    finally:
+        await answer.aclose()
+
+
 async def proxy(request: Request) -> StreamingResponse:
     """Send the request on and stream the answer back."""
     client: httpx.AsyncClient = request.state.client
@@ -51,10 +59,9 @@ async def proxy(request: Request) -> StreamingResponse:
     )
     answer = await client.send(outbound, stream=True)
     return StreamingResponse(
-        answer.aiter_raw(),
+        relayed(answer),
         status_code=answer.status_code,
         headers=passed_on(answer.headers),
-        background=BackgroundTask(answer.aclose),
     )
 
 

@@ -1,7 +1,7 @@
 """The backend for bodies and event streams: reads uploads to their end, writes downloads and timed events.
 
-Rules: HTTP/1.1 with keep-alive, heads in one piece or many, uploads with Content-Length only (411 otherwise); never
-more in memory than one buffer a connection. Run as `python -m benchmarks.stream_backend PORT`.
+Rules: HTTP/1.1 with keep-alive but no pipelining, heads in one piece or many, uploads with Content-Length only (411
+otherwise); never more in memory than one buffer a connection. Run as `python -m benchmarks.stream_backend PORT`.
 """
 
 from __future__ import annotations

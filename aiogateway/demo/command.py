@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from aiogateway import routes, workers
 from aiogateway.demo.stand_ins import StandIns
@@ -21,13 +20,13 @@ HOST = "GATEWAY_HOST"
 SET_ASIDE = frozenset({"GATEWAY_CONFIG", "GATEWAY_WORKERS", "RECAPTCHA_HOSTNAMES"})
 
 
-def run(environ: Mapping[str, str], echo: Callable[[str], None] = partial(print, flush=True)) -> None:
-    """Run the demo until it is told to stop.
+def run(environ: Mapping[str, str], echo: Callable[[str], None]) -> int:
+    """Run the demo until it is told to stop; answers the exit code.
 
     :param environ: variables, as `os.environ`.
     :param echo: takes the welcome, once, when the gateway listens.
     :raises ConfigError: the environment doesn't fit.
-    :raises OSError: a port is in use.
+    :raises OSError: no socket can be bound for a stand-in.
     """
     key = _value(environ, KEY) or secrets.token_urlsafe(48)
     with StandIns(key) as stand_ins:
@@ -36,7 +35,7 @@ def run(environ: Mapping[str, str], echo: Callable[[str], None] = partial(print,
         user_id = user_id_of(EMAIL)
         token = stand_ins.world.token(user_id, seconds=TOKEN_SECONDS)
         text = welcome_text(addresses_of(settings), user_id, token, aside)
-        workers.serve_in_process(settings, table, alongside=stand_ins, on_ready=lambda: echo(text))
+        return workers.serve_in_process(settings, table, alongside=stand_ins, on_ready=lambda: echo(text))
 
 
 def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -33,7 +33,7 @@ def request_id(inner: Handler, make: Callable[[], str]) -> Handler:
         given = request.headers.get("X-Request-ID")
         request.id = given if given is not None and is_well_formed(given) else make()
         response = await inner(request)
-        response.lines.append(b"X-Request-ID: %b\r\n" % request.id.encode())
+        response.lines.append(b"X-Request-ID: %b" % request.id.encode())
         return response
 
     return answer

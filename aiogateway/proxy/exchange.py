@@ -13,7 +13,7 @@ either again is harmless. Its rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
@@ -24,6 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiogateway.deadlines import Deadline, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.body import RequestBody
+from aiogateway.proxy.headers import RawFields
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
 
@@ -32,7 +33,7 @@ MAX_INTERIM: Final = 20
 # A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
 JOIN: Final = 16 * 1024
 
-Interim = Callable[[RawResponseMessage], None]
+Interim = Callable[[RawFields, Sequence[str]], None]
 
 
 class StaleConnection(Exception):
@@ -83,7 +84,7 @@ class Exchange:
         :param rest: where the rest of the body comes from.
         :param chunked: whether that rest is framed in chunks.
         :param bodiless: the answer has no body (HEAD).
-        :param interim: told of each 103.
+        :param interim: given each 103's fields, and the values of its `Connection` fields.
         :raises StaleConnection: a reused connection was closed before anything came.
         :raises Problem: `upstream_timeout`, `upstream_bad_response`, or what the body raised.
         """
@@ -99,7 +100,7 @@ class Exchange:
                 if message.code >= 200:
                     break
                 if message.code == 103:
-                    interim(message)
+                    interim(message.raw_headers, message.headers.getall("Connection", ()))
                 elif message.code not in (100, 102):
                     raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
             else:

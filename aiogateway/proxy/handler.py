@@ -14,13 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aiohttp.http_parser import RawResponseMessage
-
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.body import RequestBody
-from aiogateway.proxy.exchange import Exchange, StaleConnection, write_chunk
-from aiogateway.proxy.headers import has_control, origin, request_head, response_lines
+from aiogateway.proxy.exchange import Exchange, StaleConnection
+from aiogateway.proxy.headers import has_control, inward_lines, origin, outward_lines
 from aiogateway.proxy.listener import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
@@ -31,53 +29,56 @@ from aiogateway.upstreams.client import Destination, UpstreamClient
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 NOT_CONNECTED: Final = frozenset({"upstream_unreachable", "upstream_tls"})
 
-_VIA: Final = {(1, 1): b"Via: 1.1 aiogateway\r\n", (1, 0): b"Via: 1.0 aiogateway\r\n"}
+_VIA: Final = {(1, 1): b"Via: 1.1 aiogateway", (1, 0): b"Via: 1.0 aiogateway"}
 
 
 class Outbound:
     """A request as it goes to an upstream, less what depends on the destination.
 
+    :ivar path: path and query to ask for.
+    :ivar fields: the head after its `Host` line.
     :ivar sent: what of the body is at hand.
     :ivar rest: where what isn't comes from; None when all is at hand.
+    :ivar chunked: whether that rest goes out in chunks.
     """
 
-    __slots__ = ("added", "chunked", "path", "rest", "sent")
+    __slots__ = ("chunked", "fields", "path", "rest", "sent")
 
     def __init__(self, request: Request, body: RequestBody | None, sent: bytes, complete: bool) -> None:
-        host = request.headers.get("Host", "").encode("utf-8", "surrogateescape")
+        headers = request.headers
         self.path = request.route.target(request.path, request.match.params) + request.query
-        self.rest = None if complete else body
-        self.chunked = not complete and body is not None and body.length is None
         self.sent = sent
-        if self.chunked:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        elif body is not None or "Content-Length" in request.headers:
-            length = len(sent) if complete or body is None else body.length
-            framing = b"Content-Length: %d\r\n" % (length or 0)
-        else:
-            framing = b""
-        self.added = (
-            request.inward_lines(host),
+        self.rest = None if complete else body
+        self.chunked = False
+        lines = inward_lines(request.message.raw_headers, headers.getall("Connection", ()))
+        lines += (
+            request.forwarded_lines(headers.get("Host", "").encode("utf-8", "surrogateescape")),
             _VIA[request.version],
-            b"X-Request-ID: %b\r\n" % request.id.encode(),
-            framing,
+            b"X-Request-ID: %b" % request.id.encode(),
         )
+        if body is None:
+            if "Content-Length" in headers or "Transfer-Encoding" in headers:
+                lines.append(b"Content-Length: 0")
+        elif complete:
+            lines.append(b"Content-Length: %d" % len(sent))
+        elif body.length is not None:
+            lines.append(b"Content-Length: %d" % body.length)
+        else:
+            self.chunked = True
+            lines.append(b"Transfer-Encoding: chunked")
+            self.sent = b"%x\r\n%b\r\n" % (len(sent), sent) if sent else b""
+        self.fields = b"\r\n".join(lines)
 
-    def data_for(self, request: Request, destination: Destination) -> bytes:
+    def data_for(self, method: str, destination: Destination) -> bytes:
         """Head and body so far, in one piece."""
-        start = b"%b %b%b HTTP/1.1\r\nHost: %b\r\n" % (
-            request.method.encode(),
-            destination.base.encode(),
+        return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b\r\n\r\n%b" % (
+            method.encode(),
+            destination.base,
             self.path.encode("utf-8", "surrogateescape"),
             destination.host,
+            self.fields,
+            self.sent,
         )
-        head = request_head(start, request.message.raw_headers, self.added)
-        if not self.chunked:
-            return head + self.sent if self.sent else head
-        parts = [head]
-        if self.sent:
-            write_chunk(parts.append, self.sent)
-        return b"".join(parts)
 
 
 class ProxyHandler:
@@ -92,7 +93,7 @@ class ProxyHandler:
         self._deadlines = deadlines
         self._relocate = {
             name: {
-                origin(destination.url.partition(":")[0].encode(), destination.host): destination.base.encode()
+                origin(destination.url.partition(":")[0].encode(), destination.host): destination.base
                 for destination in client.destinations
             }
             for name, client in clients.items()
@@ -155,18 +156,13 @@ class ProxyHandler:
             idle=settings.idle_timeout,
         )
 
-        def interim(message: RawResponseMessage) -> None:
-            if request.version >= (1, 1):
-                lines = response_lines(message.raw_headers, {}, request.public_origin, dated=True)
-                request.write(b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines))
-
         try:
             await exchange.send(
-                outbound.data_for(request, destination),
+                outbound.data_for(request.method, destination),
                 outbound.rest,
                 chunked=outbound.chunked,
                 bodiless=request.method == "HEAD",
-                interim=interim,
+                interim=request.early_hints,
             )
         except BaseException:
             exchange.abort()
@@ -176,8 +172,15 @@ class ProxyHandler:
     def _response(self, request: Request, exchange: Exchange) -> UpstreamResponse:
         """The upstream's answer for the client, its body still to come."""
         settings, route, message = self._settings, request.route, exchange.message
-        lines = b"".join(
-            response_lines(message.raw_headers, self._relocate[route.upstream.name], request.public_origin)
+        headers = message.headers
+        lines = b"\r\n".join(
+            outward_lines(
+                message.raw_headers,
+                headers,
+                headers.getall("Connection", ()),
+                self._relocate[route.upstream.name],
+                request.public_origin,
+            )
         )
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")

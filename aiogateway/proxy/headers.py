@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
-from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
@@ -45,6 +44,7 @@ OVERRIDES: Final = frozenset(
 # Written by the gateway itself, so the client's own never goes on beside it.
 SET_INWARD: Final = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
 FORWARDED: Final = frozenset({b"forwarded", b"x-real-ip"})
+RELOCATED: Final = frozenset({b"location", b"content-location"})
 SET_OUTWARD: Final = frozenset({b"server", b"x-request-id", b"content-length"})
 
 # What RFC 9110 section 5.5 forbids in a value, line ends aside: it is looked for in a whole head.
@@ -52,59 +52,60 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 VIA: Final = b"aiogateway"
 
 
-class Fate(IntEnum):
-    """What becomes of a field, by its name alone."""
+class Fates(dict[bytes, bool]):
+    """Whether a field goes on, by its name as it is spelled.
 
-    PASS = 0
-    DROP = 1
-    CONNECTION = 2
-    FORWARDED = 3
-    X_FORWARDED_FOR = 4
-    LOCATION = 5
-    DATE = 6
+    Remembered by spelling, because clients use few and a look into a dict is all that a request pays for; bounded,
+    because a client may make names up.
+    """
 
+    def __init__(self, goes_on: Callable[[bytes], bool], most: int = 4096) -> None:
+        super().__init__()
+        self._goes_on = goes_on
+        self._most = most
 
-@lru_cache(maxsize=4096)
-def inward(name: bytes) -> Fate:
-    """The fate of a request's field. Remembered by spelling: clients use few, and the memory is bounded."""
-    lower = name.lower()
-    if lower == b"connection":
-        return Fate.CONNECTION
-    if lower == b"x-forwarded-for":
-        return Fate.X_FORWARDED_FOR
-    if lower.startswith(b"x-forwarded-") or lower in FORWARDED:
-        return Fate.FORWARDED
-    if lower in HOP_BY_HOP or lower in OVERRIDES or lower in SET_INWARD:
-        return Fate.DROP
-    # CGI and WSGI read `_` as `-`: X_User_Id would become the identity that only the gateway may state.
-    return Fate.DROP if b"_" in lower or lower.startswith(b"x-user-") else Fate.PASS
+    def __missing__(self, name: bytes) -> bool:
+        verdict = self._goes_on(name.lower())
+        if len(self) < self._most:
+            self[name] = verdict
+        return verdict
 
 
-@lru_cache(maxsize=4096)
-def outward(name: bytes) -> Fate:
-    """The fate of an answer's field."""
-    lower = name.lower()
-    if lower == b"connection":
-        return Fate.CONNECTION
-    if lower in {b"location", b"content-location"}:
-        return Fate.LOCATION
-    if lower == b"date":
-        return Fate.DATE
-    drop = lower in HOP_BY_HOP or lower in SET_OUTWARD or lower.startswith(b"access-control-")
-    return Fate.DROP if drop else Fate.PASS
+def goes_inward(name: bytes) -> bool:
+    """Whether a request's field goes on as it is; the name in lower case."""
+    return not (
+        name in HOP_BY_HOP
+        or name in OVERRIDES
+        or name in SET_INWARD
+        or name in FORWARDED
+        or name.startswith((b"x-forwarded-", b"x-user-"))
+        # CGI and WSGI read `_` as `-`: X_User_Id would become the identity that only the gateway may state.
+        or b"_" in name
+    )
+
+
+def goes_outward(name: bytes) -> bool:
+    """Whether an answer's field goes on as it is; the name in lower case."""
+    return not (
+        name in HOP_BY_HOP or name in SET_OUTWARD or name in RELOCATED or name.startswith(b"access-control-")
+    )
+
+
+_inward: Final = Fates(goes_inward)
+_outward: Final = Fates(goes_outward)
 
 
 # What `Connection` usually says; anything else names fields to be removed.
-_PLAIN_OPTIONS: Final = frozenset({b"keep-alive", b"close", b"upgrade", b"te", b""})
+_PLAIN_OPTIONS: Final = frozenset({"keep-alive", "close", "upgrade", "te", ""})
 
 
-def named_by_connection(fields: RawFields) -> frozenset[bytes]:
-    """Lower-case names that the `Connection` fields list beside the usual options (RFC 9110 section 7.6.1)."""
-    named: set[bytes] = set()
-    for name, value in fields:
-        if len(name) == 10 and name.lower() == b"connection":
-            named.update(option.strip().lower() for option in value.split(b","))
-    return frozenset(named - _PLAIN_OPTIONS)
+def named_by_connection(values: Iterable[str]) -> frozenset[bytes]:
+    """Names that `Connection` lists beside the usual options, in lower case (RFC 9110 section 7.6.1).
+
+    :param values: of each `Connection` field.
+    """
+    named = {option.strip().lower() for value in values for option in value.split(",")}
+    return frozenset(name.encode("utf-8", "surrogateescape") for name in named - _PLAIN_OPTIONS)
 
 
 def without(fields: RawFields, names: frozenset[bytes]) -> RawFields:
@@ -124,7 +125,7 @@ def via_count(values: Iterable[str], name: str = VIA.decode()) -> int:
 
 def forwarded_lines(peer: str, scheme: str, host: bytes) -> bytes:
     """The `X-Forwarded-*` lines for a request whose own ones are not believed."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b" % (
         peer.encode("latin-1"),
         scheme.encode(),
         host,
@@ -133,66 +134,61 @@ def forwarded_lines(peer: str, scheme: str, host: bytes) -> bytes:
 
 def trusted_forwarded_lines(fields: RawFields, peer: str, scheme: str, host: bytes) -> bytes:
     """The `X-Forwarded-*` and kindred lines for a request from a trusted proxy: its own kept, its address added."""
-    hops = [value for name, value in fields if inward(name) is Fate.X_FORWARDED_FOR and value]
+    named = [(name.lower(), name, value) for name, value in fields]
+    hops = [value for lower, _, value in named if lower == b"x-forwarded-for" and value]
     hops.append(peer.encode("latin-1"))
-    kept = [(name, value) for name, value in fields if inward(name) is Fate.FORWARDED]
+    kept = [
+        (name, value)
+        for lower, name, value in named
+        if lower in FORWARDED or (lower.startswith(b"x-forwarded-") and lower != b"x-forwarded-for")
+    ]
     present = {name.lower() for name, _ in kept}
     kept.append((b"X-Forwarded-For", b", ".join(hops)))
     if b"x-forwarded-proto" not in present:
         kept.append((b"X-Forwarded-Proto", scheme.encode()))
     if b"x-forwarded-host" not in present:
         kept.append((b"X-Forwarded-Host", host))
-    return b"".join([b"%b: %b\r\n" % field for field in kept])
+    return b"\r\n".join([b": ".join(field) for field in kept])
 
 
-def request_head(start: bytes, fields: RawFields, added: Sequence[bytes]) -> bytes:
-    """The head of the request to the upstream.
+def inward_lines(fields: RawFields, connection: Sequence[str]) -> list[bytes]:
+    """The lines of a client's request that go on to the upstream, without their line ends.
 
-    :param start: request line and `Host`, with their line ends.
     :param fields: the client's fields, raw.
-    :param added: whole lines of the gateway's own, put last.
+    :param connection: the values of its `Connection` fields.
     """
-    parts = [start]
-    add = parts.append
-    for name, value in fields:
-        fate = inward(name)
-        if fate is Fate.PASS:
-            add(b"%b: %b\r\n" % (name, value))
-        elif fate is Fate.CONNECTION and value.lower() not in _PLAIN_OPTIONS:
-            named = named_by_connection(fields)
-            if any(field[0].lower() in named for field in fields):
-                return request_head(start, without(fields, named | {b"connection"}), added)
-    parts += added
-    add(b"\r\n")
-    return b"".join(parts)
+    if connection and (named := named_by_connection(connection)):
+        fields = without(fields, named)
+    fates = _inward
+    return [b": ".join(field) for field in fields if fates[field[0]]]
 
 
-def response_lines(
-    fields: RawFields, relocate: Mapping[bytes, bytes], public_origin: Callable[[], bytes], *, dated: bool = False
+def outward_lines(
+    fields: RawFields,
+    headers: Mapping[str, str],
+    connection: Sequence[str],
+    relocate: Mapping[bytes, bytes],
+    public_origin: Callable[[], bytes],
 ) -> list[bytes]:
-    """The lines of an upstream's answer that go on to the client, with a `Date` (RFC 9110 section 6.6.1).
+    """The lines of an upstream's answer that go on to the client, without their line ends; `Date` is among them.
 
     :param fields: the upstream's fields, raw.
+    :param headers: the same, by name.
+    :param connection: the values of its `Connection` fields.
     :param relocate: origins of the upstream's destinations, each with the path its URL ends in.
     :param public_origin: what the client calls us, as `https://host:port`; asked for only when it is needed.
-    :param dated: whether a `Date` is there already, or not wanted.
     """
-    lines: list[bytes] = []
-    for name, value in fields:
-        fate = outward(name)
-        if fate is Fate.PASS:
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif fate is Fate.DATE:
-            dated = True
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif fate is Fate.LOCATION:
-            lines.append(b"%b: %b\r\n" % (name, relocated(value, relocate, public_origin)))
-        elif fate is Fate.CONNECTION and value.lower() not in _PLAIN_OPTIONS:
-            named = named_by_connection(fields)
-            if any(field[0].lower() in named for field in fields):
-                rest = without(fields, named | {b"connection"})
-                return response_lines(rest, relocate, public_origin, dated=dated)
-    if not dated:
+    if connection and (named := named_by_connection(connection)):
+        fields = without(fields, named)
+    fates = _outward
+    lines = [b": ".join(field) for field in fields if fates[field[0]]]
+    if "Location" in headers or "Content-Location" in headers:
+        lines += [
+            b"%b: %b" % (name, relocated(value, relocate, public_origin))
+            for name, value in fields
+            if name.lower() in RELOCATED
+        ]
+    if "Date" not in headers:
         lines.append(date_line())
     return lines
 
@@ -219,9 +215,9 @@ def origin(scheme: bytes, authority: bytes) -> bytes:
 
 @lru_cache(maxsize=2)
 def _date_line(second: int) -> bytes:
-    return b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+    return b"Date: %b" % formatdate(second, usegmt=True).encode()
 
 
 def date_line() -> bytes:
-    """The `Date` line of this second (RFC 9110 section 6.6.1)."""
+    """The `Date` line of this second (RFC 9110 section 6.6.1), without its line end."""
     return _date_line(int(time.time()))

@@ -24,7 +24,14 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from aiogateway.address import client_of, is_trusted, parse
 from aiogateway.deadlines import Deadline, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.headers import forwarded_lines, trusted_forwarded_lines
+from aiogateway.proxy.headers import (
+    RawFields,
+    forwarded_lines,
+    goes_outward,
+    named_by_connection,
+    trusted_forwarded_lines,
+    without,
+)
 from aiogateway.routes import Match, Route
 
 # RFC 9112 section 3 recommends at least 8000 octets for a request line; fields get as much, one by one.
@@ -103,7 +110,7 @@ class Request:
         """Whether the head announced a body with something in it (RFC 9112 section 6.3)."""
         return not self.content.is_eof() or self.content.total_bytes > 0
 
-    def inward_lines(self, host: bytes) -> bytes:
+    def forwarded_lines(self, host: bytes) -> bytes:
         """The `X-Forwarded-*` lines for the upstream; `host` as the client named us."""
         connection = self.connection
         if connection.trusted_peer:
@@ -134,6 +141,13 @@ class Request:
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
         transport.write(data)
+
+    def early_hints(self, fields: RawFields, connection: Sequence[str]) -> None:
+        """Pass a 103 on (RFC 8297); a client of HTTP/1.0 knows no interim answers."""
+        if self.version >= (1, 1):
+            named = named_by_connection(connection)
+            lines = [b": ".join(field) for field in without(fields, named) if goes_outward(field[0].lower())]
+            self.write(b"\r\n".join([b"HTTP/1.1 103 Early Hints", *lines, b"\r\n"]))
 
     @property
     def must_wait(self) -> bool:

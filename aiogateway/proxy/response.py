@@ -37,7 +37,7 @@ def status_line(status: int) -> bytes:
 class Response:
     """An answer of the gateway's own, its body in memory.
 
-    :param lines: field lines with their line ends. Middlewares may add to them until the answer is written.
+    :param lines: field lines, at least one, without their line ends. Middlewares may add to them until the answer is written.
     :param close: whether the client's connection ends with this answer.
     """
 
@@ -62,9 +62,9 @@ class Response:
         return b"\r\n" if self.request.version >= (1, 1) else b"Connection: keep-alive\r\n\r\n"
 
     def head(self, ending: bytes) -> bytes:
-        return b"%b%bContent-Length: %d\r\n%b" % (
+        return b"%b%b\r\nContent-Length: %d\r\n%b" % (
             status_line(self.status),
-            b"".join(self.lines),
+            b"\r\n".join(self.lines),
             len(self.body),
             ending,
         )
@@ -112,16 +112,16 @@ class UpstreamResponse(Response):
         length = message.headers.get("Content-Length")
         empty = request.method == "HEAD" or self.status in (204, 304)
         if length is not None and self.status != 204 and not message.chunked:
-            framing = b"Content-Length: %b\r\n" % length.encode()
+            framing = b"\r\nContent-Length: %b\r\n" % length.encode()
         elif empty:
-            framing = b""
+            framing = b"\r\n"
         elif request.version >= (1, 1):
             self._chunked = True
-            framing = b"Transfer-Encoding: chunked\r\n"
+            framing = b"\r\nTransfer-Encoding: chunked\r\n"
         else:
             self.keep_alive = False  # HTTP/1.0: the end of the connection is the end of the body
-            framing = b""
-        return b"%b%b%b%b" % (status_line(self.status), b"".join(self.lines), framing, self.connection_line())
+            framing = b"\r\n"
+        return b"%b%b%b%b" % (status_line(self.status), b"\r\n".join(self.lines), framing, self.connection_line())
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the head and relay the body to its end.
@@ -189,11 +189,11 @@ class UpstreamResponse(Response):
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:
     """A problem as an answer (RFC 9457)."""
-    lines = [date_line(), b"Content-Type: %b\r\n" % MEDIA_TYPE.encode()]
-    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in problem.headers]
+    lines = [date_line(), b"Content-Type: %b" % MEDIA_TYPE.encode()]
+    lines += [f"{name}: {value}".encode("latin-1") for name, value in problem.headers]
     return Response(problem.status, lines, problem.body(request_id), close=close)
 
 
 def json_response(status: int, content: object) -> Response:
     """A small JSON answer."""
-    return Response(status, [date_line(), b"Content-Type: application/json\r\n"], orjson.dumps(content))
+    return Response(status, [date_line(), b"Content-Type: application/json"], orjson.dumps(content))

@@ -36,7 +36,7 @@ class Destination:
 
     url: str
     host: bytes
-    base: str
+    base: bytes
     pool: Pool
 
 
@@ -76,7 +76,7 @@ class UpstreamClient:
                 raise unreachable(self.upstream.name, exc) from exc
 
         host = url.raw_authority.encode()
-        base = url.raw_path.rstrip("/")
+        base = url.raw_path.rstrip("/").encode()
         return Destination(text, host, base, Pool(self.upstream.name, limits, connect, self._deadlines))
 
     def in_turn(self) -> Iterator[Destination]:

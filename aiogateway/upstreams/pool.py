@@ -15,11 +15,15 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.settings import PoolSettings
 from aiogateway.upstreams.connection import UpstreamConnection
+
+# Seconds that connections over the most idle ones are kept nevertheless.
+SURPLUS: Final = 0.2
 
 Connect = Callable[[], Awaitable[UpstreamConnection]]
 
@@ -81,8 +85,7 @@ class Pool:
             not self._closed
             and connection.is_reusable()
             and now - connection.born < self.limits.max_age
-            # Whoever waits takes it at once, so it doesn't count as idle.
-            and (len(self._idle) < self.limits.max_keepalive or (bool(self._waiting) and self.limits.max_keepalive > 0))
+            and (self.limits.max_keepalive > 0 or bool(self._waiting))
         )
         if keep:
             connection.idle_since = now
@@ -112,22 +115,27 @@ class Pool:
         self.streams -= 1
 
     def sweep(self) -> None:
-        """Close idle connections that are past their time, or that the upstream closed."""
+        """Close idle connections that are past their time, that the upstream closed, or that are too many.
+
+        Surplus ones are given `SURPLUS` seconds first: under load a hundred exchanges may end in one turn of the
+        loop, and as many begin in the next.
+        """
         now, limits = self._clock(), self.limits
         kept: list[UpstreamConnection] = []
-        for connection in self._idle:
+        surplus = len(self._idle) - limits.max_keepalive
+        for connection in self._idle:  # the one used longest ago comes first
+            idle_for = now - connection.idle_since
+            surplus -= 1
             if (
-                now - connection.idle_since < limits.keepalive_timeout
+                idle_for < limits.keepalive_timeout
                 and now - connection.born < limits.max_age
+                and (surplus < 0 or idle_for < SURPLUS)
                 and connection.is_reusable()
             ):
                 kept.append(connection)
             else:
                 connection.close()
-        surplus = max(0, len(kept) - limits.max_keepalive)
-        for connection in kept[:surplus]:
-            connection.close()
-        self._idle = kept[surplus:]
+        self._idle = kept
 
     def close(self) -> None:
         """Close idle connections; those in use close when they are given back."""

@@ -200,7 +200,7 @@ def test_pipelined_requests_are_answered_in_order(gateway: Gateway, backend: Bac
     go_on = threading.Event()
 
     def waiting(peer: Peer) -> None:
-        assert go_on.wait(10)
+        peer.wait(go_on)
         peer.send(reply(200, b"first"))
 
     first = backend.serve(waiting)

@@ -40,7 +40,8 @@ BROKEN_REQUESTS = {
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
     "words": b"hello there\r\n\r\n",
     "two lengths": b"POST /b/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "length and chunks": b"POST /b/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length and chunks": b"POST /b/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a space before the colon": b"GET /b/x HTTP/1.1\r\nHost: a\r\nX-A : 1\r\n\r\n",
 }
 

@@ -68,7 +68,7 @@ def test_a_reset_is_told_from_a_clean_end() -> None:
 
     def resetting(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\n\r\nab")
-        assert sent.wait(5)
+        peer.wait(sent)
         peer.reset()
 
     def closing(peer: Peer) -> None:

@@ -17,7 +17,7 @@ def test_early_hints_are_passed_on_at_once(gateway: Gateway, backend: Backend) -
 
     def hinting(peer: Peer) -> None:
         peer.send(HINT)
-        assert go_on.wait(10)
+        peer.wait(go_on)
         peer.send(HINT + reply(200, b"ok"))
 
     with gateway.client() as client:

@@ -83,7 +83,8 @@ def test_a_malformed_answer_is_502_or_a_cut(gateway: Gateway, backend: Backend, 
                 assert_problem(answer, "upstream_bad_response")
             else:
                 assert not answer.body.complete, f"taken for good: {answer.head} {answer.body.kept[:100]!r}"
-    assert len(backend.seen(path)) == 1
+    fresh = [seen for seen in backend.seen(path) if seen.connection.requests == 1]
+    assert len(fresh) <= 1, "sent again on a fresh connection"
     assert gateway.get(after).data == b"ok"
 
 
@@ -129,7 +130,7 @@ def test_an_answer_before_the_request_is_not_taken_for_one(gateway: Gateway, lon
 
     def chatty(peer: Peer) -> None:
         peer.send(reply(200, b"asked"))
-        assert go_on.wait(5)
+        peer.wait(go_on)
         peer.send(SMUGGLED)
         sent.set()
 

@@ -73,7 +73,7 @@ def test_the_head_of_a_stream_comes_before_its_first_event(gateway: Gateway, bac
 
     def slow_to_begin(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert go_on.wait(5)
+        peer.wait(go_on)
         peer.send(chunked(b"data: 1\n\n"))
 
     with gateway.client() as client:
@@ -120,7 +120,12 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(gateway: Gateway, b
 
 def test_an_upstream_that_does_not_read_holds_the_client_back(gateway: Gateway, backend: Backend) -> None:
     let_go, pushed = threading.Event(), [0]
-    path = backend.serve(lambda peer: None if let_go.wait(20) else None, under="/large")
+
+    def deaf(peer: Peer) -> None:
+        peer.wait(let_go)
+        peer.close()
+
+    path = backend.serve(deaf, under="/large")
 
     def push(client: Client) -> None:
         with contextlib.suppress(OSError):

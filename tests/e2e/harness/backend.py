@@ -81,6 +81,11 @@ class Peer:
         """Write bytes as they are."""
         self._sock.sendall(data)
 
+    def wait(self, event: threading.Event) -> None:
+        """Wait until the test lets the answer go on. Raises Cut, which ends the connection, if it never does."""
+        if not event.wait(PATIENCE):
+            raise Cut(b"")
+
     def left(self) -> float:
         """Wait for the gateway to hang up, passing over what it still sends; the monotonic time at which it did."""
         with contextlib.suppress(Cut):
@@ -223,7 +228,12 @@ class Backend:
     def _converse(self, sock: socket.socket, connection: Connection) -> None:
         wire = Wire(sock)
         while not wire.ended():
-            seen = Seen(wire.head(), connection, time.monotonic())
+            try:
+                head = wire.head()
+            except AssertionError:  # such as a TLS hello: answered as servers do
+                sock.sendall(reply(400, b"", "Connection: close"))
+                return
+            seen = Seen(head, connection, time.monotonic())
             connection.requests += 1
             peer = Peer(sock, wire, seen)
             answer = next((self._answers[path] for path in _prefixes(seen.target) if path in self._answers), None)

@@ -30,11 +30,6 @@ class Response:
         return status_of(self.head)
 
     @property
-    def reason(self) -> str:
-        """The reason phrase."""
-        return self.head.start.decode("latin1").split(" ", 2)[2]
-
-    @property
     def data(self) -> bytes:
         """The body. Raises AssertionError when it was cut."""
         assert self.body.complete, f"the body was cut after {self.body.count} bytes"

@@ -50,7 +50,7 @@ BENCHMARKED = (
 )
 DEFAULTS = {
     False: 'auth = "public"\nrate_limit = "off"\n',
-    True: 'auth = "required"\nrate_limit = "1000000000/minute"\n',
+    True: 'auth = "required"\nrate_limit = "1000000/second"\n',
 }
 
 

@@ -55,7 +55,7 @@ def parse(output: str) -> Load:
         raise processes.BenchError(f"wrk printed no result: {output.strip()[-300:]}")
     figures = json.loads(result)
     if not figures["requests"]:
-        raise processes.BenchError("no request completed")
+        raise processes.BenchError(f"no request completed, {figures['failed']} failed")
     return Load(
         figures["requests"],
         figures["failed"],

@@ -20,6 +20,8 @@ def errors(inner: Handler) -> Handler:
             return await inner(request)
         except Problem as problem:
             told = problem
+        except ConnectionError:
+            told = Problem("client_closed")
         except Exception:  # the outermost place: what nobody understood must still be answered, and be seen
             log.exception("unhandled error", request_id=request.id, method=request.method)
             told = Problem("internal")

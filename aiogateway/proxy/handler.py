@@ -147,9 +147,10 @@ class ProxyHandler:
         self, request: Request, outbound: Outbound, destination: Destination, *, fresh: bool
     ) -> Exchange:
         settings, route = self._settings, request.route
-        connection = await destination.pool.acquire(fresh=fresh)
+        pool = destination.pool
+        connection = (None if fresh else pool.take()) or await pool.acquire(fresh=fresh)
         exchange = Exchange(
-            destination.pool,
+            pool,
             connection,
             self._deadlines,
             timeout=route.timeout,

@@ -86,9 +86,7 @@ def goes_inward(name: bytes) -> bool:
 
 def goes_outward(name: bytes) -> bool:
     """Whether an answer's field goes on as it is; the name in lower case."""
-    return not (
-        name in HOP_BY_HOP or name in SET_OUTWARD or name in RELOCATED or name.startswith(b"access-control-")
-    )
+    return not (name in HOP_BY_HOP or name in SET_OUTWARD or name in RELOCATED or name.startswith(b"access-control-"))
 
 
 _inward: Final = Fates(goes_inward)

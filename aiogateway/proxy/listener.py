@@ -9,17 +9,17 @@ body that ends when its framing breaks, interim answers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import client_of, is_trusted, parse
 from aiogateway.deadlines import Deadline, Deadlines
@@ -64,7 +64,6 @@ class Request:
     """
 
     __slots__ = (
-        "_task",
         "connection",
         "content",
         "headers",
@@ -86,14 +85,11 @@ class Request:
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        protocol: RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
+        connection: ClientConnection,
     ) -> None:
         self.message = message
         self.content = payload
-        self.connection = cast("ClientConnection", protocol)
-        self._task = task
+        self.connection = connection
         self.id = ""
         self.method = message.method
         self.headers = message.headers
@@ -188,6 +184,9 @@ def origin_form(target: str) -> str:
 class ClientConnection(RequestHandler):
     """One client's connection: aiohttp's protocol, with the deadlines and answers it lacks."""
 
+    _current_request: Any  # ours, not aiohttp's
+    finish_response: Any
+
     __slots__ = ("_head_deadline", "closing", "peer", "scheme", "server", "trusted", "trusted_peer")
 
     def __init__(self, server: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
@@ -235,6 +234,77 @@ class ClientConnection(RequestHandler):
         elif self._head_deadline is None and self._waiter is not None and not self._waiter.done():
             self._head_deadline = self.server.deadlines.after(self.server.header_timeout, self._head_expired)
 
+    async def start(self) -> None:
+        """Answer the requests of this connection, one after the other.
+
+        aiohttp's own loop makes a task and a writer for each request; here the connection's one task does it all. It
+        is cancelled when the client is gone, and the exchange with it.
+        """
+        parser, payload = self._parser, EMPTY_PAYLOAD
+        if self._manager is None or parser is None:
+            return
+        handler = cast(Handler, self._manager.request_handler)
+        try:
+            while not self._force_close and not self._close:
+                if not self._messages:
+                    await self._next_message()
+                message, payload = self._messages.popleft()
+                parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                if not await self._answer(message, payload, handler):
+                    break
+                self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                if self._keepalive_handle is None:
+                    self._keepalive_handle = self._loop.call_at(
+                        self._next_keepalive_close_time, self._process_keepalive
+                    )
+            await self._linger(payload)
+        finally:
+            self.force_close()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    async def _next_message(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _answer(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader, handler: Handler) -> bool:
+        """Answer one request; whether another may follow on this connection."""
+        broken = message if isinstance(message, _ErrInfo) else None
+        request = Request(ERROR if isinstance(message, _ErrInfo) else message, payload, self)
+        self._current_request = request
+        self._request_in_progress = True
+        try:
+            answer = await handler(request) if broken is None else self.server.answer_unparsed(unparsed(broken.exc))
+            self._current_request = None
+            if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
+                await self.finish_response(request, answer, None)
+            else:
+                await answer.prepare(request)
+                await answer.write_eof()
+        except ConnectionError:
+            return False
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        return bool(answer.keep_alive) and payload.is_eof()
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Read what is left of a body, within a bound: a close with bytes unread would lose the answer on its way."""
+        with contextlib.suppress(TimeoutError, RequestPayloadError, ConnectionError, Problem):
+            async with asyncio.timeout(LINGER):
+                while not payload.is_eof() and self.transport is not None and not self._force_close:
+                    await payload.readany()
+
     def _end_head_wait(self) -> None:
         if self._head_deadline is not None:
             self._head_deadline.cancel()
@@ -249,7 +319,7 @@ class ClientConnection(RequestHandler):
 
     def _break_body(self) -> None:
         """The framing of the body being read is broken: aiohttp forgets the reader, who would wait for ever."""
-        request = cast("Request | None", self._current_request)
+        request = self._current_request
         if request is not None and not request.content.is_eof():
             set_exception(request.content, Problem("bad_request", "the body's framing is malformed"))
 
@@ -295,7 +365,6 @@ class Server(web.Server):
             raise RuntimeError("aiohttp's C extensions are missing: install aiohttp from a wheel, or with a compiler")
         super().__init__(
             cast(Any, handler),
-            request_factory=cast(Any, Request),
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,

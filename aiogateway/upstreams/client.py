@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -79,11 +79,13 @@ class UpstreamClient:
         base = url.raw_path.rstrip("/").encode()
         return Destination(text, host, base, Pool(self.upstream.name, limits, connect, self._deadlines))
 
-    def in_turn(self) -> Iterator[Destination]:
+    def in_turn(self) -> Sequence[Destination]:
         """Every destination once, beginning with the one whose turn it is."""
-        count = len(self.destinations)
-        first = next(self._turns) if count > 1 else 0
-        return (self.destinations[(first + step) % count] for step in range(count))
+        destinations = self.destinations
+        if len(destinations) == 1:
+            return destinations
+        first = next(self._turns)
+        return destinations[first:] + destinations[:first]
 
     def sweep(self) -> None:
         for destination in self.destinations:

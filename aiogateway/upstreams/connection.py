@@ -38,6 +38,11 @@ class UpstreamProtocol(ResponseHandler):
         self.answered = True
         super().data_received(data)
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
 
 class UpstreamConnection:
     """A connection taken from a session's connector, and never given back to it: its pool keeps it.
@@ -45,7 +50,7 @@ class UpstreamConnection:
     :param now: the clock's time, in seconds.
     """
 
-    __slots__ = ("_connection", "_payload", "_protocol", "born", "idle_since", "reused")
+    __slots__ = ("_bodiless", "_connection", "_payload", "_protocol", "born", "idle_since", "reused")
 
     def __init__(self, connection: Connection, now: float) -> None:
         protocol = connection.protocol
@@ -54,6 +59,7 @@ class UpstreamConnection:
         self._connection = connection
         self._protocol = protocol
         self._payload: StreamReader = EMPTY_PAYLOAD
+        self._bodiless: bool | None = None
         self.born = now
         self.idle_since = now
         self.reused = False
@@ -74,16 +80,19 @@ class UpstreamConnection:
         :param bodiless: the answer has no body whatever its head says (RFC 9112 section 6.3, HEAD).
         """
         protocol = self._protocol
-        protocol.set_response_params(
-            timer=_NO_TIMER,
-            skip_payload=bodiless,
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=ANSWER_BUFFER,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-            max_headers=MAX_FIELDS,
-        )
+        if bodiless is not self._bodiless:
+            # A parser reads any number of answers, but is made for those with bodies or for those without.
+            self._bodiless = bodiless
+            protocol.set_response_params(
+                timer=_NO_TIMER,
+                skip_payload=bodiless,
+                read_until_eof=True,
+                auto_decompress=False,
+                read_bufsize=ANSWER_BUFFER,
+                max_line_size=MAX_LINE,
+                max_field_size=MAX_LINE,
+                max_headers=MAX_FIELDS,
+            )
         protocol.answered = False
         self.write(data)
 

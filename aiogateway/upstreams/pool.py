@@ -57,6 +57,15 @@ class Pool:
     def pending(self) -> int:
         return len(self._waiting)
 
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection, when a place is free and one is there: what most requests find, without a wait."""
+        if self.in_use >= self.limits.max_connections or self._waiting or not self._idle:
+            return None
+        connection = self._take_idle()
+        if connection is not None:
+            self.in_use += 1
+        return connection
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """A connection to speak over, idle or new.
 

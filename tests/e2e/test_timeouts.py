@@ -16,7 +16,6 @@ import pytest
 
 from .harness import (
     Backend,
-    Client,
     Cut,
     Gateway,
     Peer,

@@ -19,7 +19,7 @@ from .client import reset
 from .polling import eventually
 from .wire import Body, Cut, Head, Wire, framing_of
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Peer:
 
     def wait(self, event: threading.Event) -> None:
         """Wait until the test lets the answer go on. Raises Cut, which ends the connection, if it never does."""
-        if not event.wait(PATIENCE):
+        if not event.wait(PATIENCE / 3):
             raise Cut(b"")
 
     def left(self) -> float:

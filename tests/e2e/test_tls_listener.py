@@ -1,0 +1,107 @@
+"""TLS on the public listener (`GATEWAY_TLS_CERT`, `GATEWAY_TLS_KEY`)."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from .harness import Backend, Gateway, Peer, Wire, eventually, reply, request, run_to_exit, running, write_table
+
+MIB = 1 << 20
+ROUTES = """
+[[route]]
+path = "/b/{rest:path}"
+upstream = "main"
+auth = "public"
+rate_limit = "off"
+max_body = "1 GiB"
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA, backend: Backend) -> Path:
+    """A folder with a configuration, and a certificate for `gateway.test` with its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate = authority.issue_cert("gateway.test")
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(str(folder / "cert.pem"), append=True)
+    write_table(folder / "config", f'main = {{ url = "{backend.url}" }}', ROUTES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secure(files: Path) -> Iterator[Gateway]:
+    """A gateway whose public listener speaks TLS."""
+    certificate, key = str(files / "cert.pem"), str(files / "key.pem")
+    with running(files / "config", GATEWAY_TLS_CERT=certificate, GATEWAY_TLS_KEY=key) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def wire(secure: Gateway, authority: trustme.CA) -> Iterator[Wire]:
+    """A TLS connection to the gateway."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        socket.create_connection(("127.0.0.1", secure.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="gateway.test") as sock,
+    ):
+        yield Wire(sock)
+
+
+def test_requests_are_served_and_told_to_be_https(wire: Wire, backend: Backend) -> None:
+    path = backend.serve(reply(307, b"", f"Location: {backend.url}/b/there"))
+    for _ in range(2):
+        wire.sock.sendall(request("GET", path))
+        assert wire.head().values("location") == ["https://gateway.test/b/there"]
+    assert [seen.value("x-forwarded-proto") for seen in backend.seen(path)] == ["https", "https"]
+
+
+def test_bodies_pass_both_ways(wire: Wire, backend: Backend) -> None:
+    path = backend.serve(reply(200, bytes(range(256)) * (MIB >> 6)))
+    wire.sock.sendall(request("POST", path, body=bytes(5 * MIB)))
+    length = int(wire.head().values("content-length")[0])
+    assert wire.body("length", length).data == bytes(range(256)) * (MIB >> 6)
+    assert backend.one(path).body.count == 5 * MIB
+
+
+def test_a_client_that_leaves_ends_the_exchange(wire: Wire, backend: Backend) -> None:
+    left: list[float] = []
+
+    def noting(peer: Peer) -> None:
+        left.append(peer.left())
+        peer.close()
+
+    path = backend.serve(noting)
+    wire.sock.sendall(request("GET", path))
+    backend.wait_for(path)
+    wire.sock.close()
+    eventually(lambda: left, "the upstream's connection is closed", within=2)
+
+
+def test_plain_http_to_it_harms_nothing(secure: Gateway, wire: Wire, backend: Backend) -> None:
+    with secure.client() as client:
+        client.send(request("GET", "/b/x"))
+        client.sock.recv(1 << 16)
+    wire.sock.sendall(request("GET", backend.serve(reply())))
+    assert wire.head().start.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("missing", ["cert.pem", "key.pem"])
+def test_a_missing_file_ends_the_start(files: Path, missing: str) -> None:
+    paths = {name: str(files / name) for name in ("cert.pem", "key.pem")} | {missing: str(files / "none.pem")}
+    code, output = run_to_exit(
+        ["serve"],
+        GATEWAY_CONFIG=str(files / "config"),
+        GATEWAY_TLS_CERT=paths["cert.pem"],
+        GATEWAY_TLS_KEY=paths["key.pem"],
+    )
+    assert code == 1
+    assert "GATEWAY_TLS_" in output
+    assert "Traceback" not in output

@@ -16,7 +16,7 @@ from typing import Final
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.body import RequestBody
+from aiogateway.proxy.body import RequestBody, too_large
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.headers import has_control, inward_lines, origin, outward_lines
 from aiogateway.proxy.listener import Request
@@ -44,11 +44,11 @@ class Outbound:
 
     __slots__ = ("chunked", "fields", "path", "rest", "sent")
 
-    def __init__(self, request: Request, body: RequestBody | None, sent: bytes, complete: bool) -> None:
+    def __init__(self, request: Request, sent: bytes, rest: RequestBody | None) -> None:
         headers = request.headers
         self.path = request.route.target(request.path, request.match.params) + request.query
         self.sent = sent
-        self.rest = None if complete else body
+        self.rest = rest
         self.chunked = False
         lines = inward_lines(request.message.raw_headers, headers.getall("Connection", ()))
         lines += (
@@ -56,13 +56,11 @@ class Outbound:
             _VIA[request.version],
             b"X-Request-ID: %b" % request.id.encode(),
         )
-        if body is None:
-            if "Content-Length" in headers or "Transfer-Encoding" in headers:
-                lines.append(b"Content-Length: 0")
-        elif complete:
-            lines.append(b"Content-Length: %d" % len(sent))
-        elif body.length is not None:
-            lines.append(b"Content-Length: %d" % body.length)
+        if rest is None:
+            if sent or "Content-Length" in headers or "Transfer-Encoding" in headers:
+                lines.append(b"Content-Length: %d" % len(sent))
+        elif rest.length is not None:
+            lines.append(b"Content-Length: %d" % rest.length)
         else:
             self.chunked = True
             lines.append(b"Transfer-Encoding: chunked")
@@ -101,19 +99,9 @@ class ProxyHandler:
 
     async def __call__(self, request: Request) -> Response:
         """:raises Problem: whatever keeps the upstream's answer from the client."""
-        route, settings = request.route, self._settings
-        body: RequestBody | None = None
-        sent, complete = b"", True
-        if request.has_body:
-            body = RequestBody(
-                request,
-                limit=route.max_body,
-                idle=settings.idle_timeout,
-                min_rate=settings.upload_min_rate,
-                deadlines=self._deadlines,
-            )
-            sent, complete = await body.receive_small()
-        outbound = Outbound(request, body, sent, complete)
+        route = request.route
+        sent, rest = await self._receive(request) if request.has_body else (b"", None)
+        outbound = Outbound(request, sent, rest)
         exchange = await self._exchange(request, outbound)
         try:
             if is_retold(exchange.message, route):
@@ -123,6 +111,24 @@ class ProxyHandler:
         except BaseException:
             exchange.abort()
             raise
+
+    async def _receive(self, request: Request) -> tuple[bytes, RequestBody | None]:
+        """A small body whole, or the beginning of a larger one and where the rest comes from."""
+        limit, content, settings = request.route.max_body, request.content, self._settings
+        if content.is_eof():  # it came with its head, as small forms do
+            sent = content.read_nowait()
+            if len(sent) > limit:
+                raise too_large(limit)
+            return sent, None
+        body = RequestBody(
+            request,
+            limit=limit,
+            idle=settings.idle_timeout,
+            min_rate=settings.upload_min_rate,
+            deadlines=self._deadlines,
+        )
+        sent, complete = await body.receive_small()
+        return sent, None if complete else body
 
     async def _exchange(self, request: Request, outbound: Outbound) -> Exchange:
         """An exchange past its answer's head, with the first destination that a connection could be made to."""

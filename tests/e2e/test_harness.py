@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
+from subprocess import PIPE
 
 import pytest
 
-from .harness import Backend, Client, Cut, Peer, chunked, eventually, reply, request
+from .harness import Backend, Client, Cut, Peer, chunked, eventually, peak_memory_of, reply, request
 
 
 def test_a_backend_records_heads_and_bodies_byte_for_byte() -> None:
@@ -97,3 +100,19 @@ def test_a_backend_tells_when_its_peer_left() -> None:
         backend.wait_for(path)
         client.reset()
         eventually(lambda: left, "the reset is seen")
+
+
+def test_a_processes_peak_of_memory_is_seen_after_it_went() -> None:
+    program = "import sys\nfor line in sys.stdin: bytearray(64 << 20); print(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with peak_memory_of(process.pid) as growth:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"\n"
+        assert 60 << 20 < growth.added < 80 << 20
+        with peak_memory_of(process.pid) as growth:
+            pass
+        assert growth.added < 8 << 20
+        process.stdin.close()

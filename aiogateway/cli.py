@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _told() -> Iterator[None]:
     """Turn what a person can put right into lines and exit 1."""
-    from aiogateway.faults import ConfigError
+    from aiogateway.settings.faults import ConfigError
 
     try:
         yield
@@ -83,8 +83,8 @@ def demo() -> None:
 def check(config: str | None) -> None:
     """Validate environment and route files; list every fault."""
     from aiogateway import describe
-    from aiogateway.faults import ConfigError
     from aiogateway.routes import configure
+    from aiogateway.settings.faults import ConfigError
 
     try:
         settings, table = configure(os.environ, _overrides(config=config))
@@ -170,7 +170,7 @@ def token(sub: str, roles: tuple[str, ...], ttl: int) -> None:
 
 
 def _signed(settings: Settings, sub: str, roles: tuple[str, ...], ttl: int) -> str:
-    from aiogateway import checks
+    from aiogateway.settings import checks
 
     secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret is not None else ""
     if checks.secret_is_short(secret):

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from aiogateway import checks
-from aiogateway.policies import ROUTE_KEYS, UPSTREAM_KEYS, Key, not_enforced
-from aiogateway.settings import Settings
-from aiogateway.table import METHOD_ORDER, Route, Table, Upstream
-from aiogateway.values import UNITS, Rate
-from aiogateway.variables import NOT_YET, POOL_FIELDS, part_of, variable_name
+from aiogateway.routes.policies import ROUTE_KEYS, UPSTREAM_KEYS, Key, not_enforced
+from aiogateway.routes.table import METHOD_ORDER, Route, Table, Upstream
+from aiogateway.settings import Settings, checks
+from aiogateway.settings.values import UNITS, Rate
+from aiogateway.settings.variables import NOT_YET, POOL_FIELDS, part_of, variable_name
 
 LATER: Final = "accepted, not enforced yet"
 # Told apart from the policies: they say which route it is.

@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 20) -> bool:
-    """Keep buffers of a quarter MiB on the heap: glibc otherwise maps and unmaps each, which is most of an upload's cost.
+    """Keep buffers of a quarter MiB on the heap; glibc maps and unmaps each, which is most of what an upload costs.
 
     :param mmap_threshold: bytes from which an allocation is mapped by itself.
     :param trim_threshold: free bytes at the heap's top from which it shrinks.

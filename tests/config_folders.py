@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aiogateway.faults import ConfigError, Fault
 from aiogateway.routes import Table, configure
+from aiogateway.settings.faults import ConfigError, Fault
 
 KEY = {"JWT_SECRET": "k" * 32}
 ONE_UPSTREAM = '[b]\nurl = "http://b:1"\n'

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aiogateway import routes
-from aiogateway.table import Table
+from aiogateway.routes.table import Table
 from tests.demo_client import CHAT, KEY, LOGIN, ME, Client, multipart, running
 
 FILES = "files"  # stands for a multipart body with one file

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from aiogateway.cli import main
-from aiogateway.variables import FIELDS, POOL_FIELDS
+from aiogateway.settings.variables import FIELDS, POOL_FIELDS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")

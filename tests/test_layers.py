@@ -14,14 +14,18 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {"address", "deadlines", "errors"},
-    {"checks", "faults", "settings", "values", "variables"},
-    {"files", "loading", "patterns", "policies", "route_files", "routes", "table", "upstream_files"},
-    {"upstreams"},
+    {"address", "deadlines", "errors", "linux", "logs"},
+    {"settings"},
+    {"routes"},
+    {"describe", "upstreams"},
     {"proxy"},
     {"middlewares"},
     {"app"},
-    {"workers", "cli", "demo"},
+    {"admin"},
+    {"serving"},
+    {"workers"},
+    {"demo"},
+    {"cli"},
     {"__main__"},
 )
 RANK: Final = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiogateway.errors import Problem
-from aiogateway.patterns import Kind, Segment, Trie, parse, shape_of, split
 from aiogateway.routes import Table, configure
+from aiogateway.routes.patterns import Kind, Segment, Trie, parse, shape_of, split
 
 PATTERNS = [
     "/",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from aiogateway.errors import Problem
-from aiogateway.faults import ConfigError
 from aiogateway.routes import Route, Table, configure
-from aiogateway.values import Rate
+from aiogateway.settings.faults import ConfigError
+from aiogateway.settings.values import Rate
 from tests.config_folders import KEY, ONE_UPSTREAM, faults, folder, load
 
 

@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiogateway import checks, values
-from aiogateway.settings import ConfigError, Settings, parse, read
-from aiogateway.values import Rate
-from aiogateway.variables import FIELDS, NOT_YET, Variables, part_of
+from aiogateway.settings import ConfigError, Settings, checks, parse, read, values
+from aiogateway.settings.values import Rate
+from aiogateway.settings.variables import FIELDS, NOT_YET, Variables, part_of
 
 KEY = {"JWT_SECRET": "k" * 32}
 

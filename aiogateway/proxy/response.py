@@ -37,7 +37,7 @@ def status_line(status: int) -> bytes:
 class Response:
     """An answer of the gateway's own, its body in memory.
 
-    :param lines: field lines, at least one, without their line ends. Middlewares may add to them until the answer is written.
+    :param lines: field lines, at least one, without their line ends. Middlewares add to them before it is written.
     :param close: whether the client's connection ends with this answer.
     """
 

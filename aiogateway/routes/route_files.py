@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiogateway.faults import Fault, meant, shown
-from aiogateway.files import Document
-from aiogateway.patterns import Segment, Shape, Template, names_of, parse, shape_of
-from aiogateway.policies import ROUTE_KEYS
+from aiogateway.routes.files import Document
+from aiogateway.routes.patterns import Segment, Shape, Template, names_of, parse, shape_of
+from aiogateway.routes.policies import ROUTE_KEYS
+from aiogateway.routes.table import Route, Upstream
 from aiogateway.settings import Settings
-from aiogateway.table import Route, Upstream
+from aiogateway.settings.faults import Fault, meant, shown
 
 GROUP: Final = "(group)"
 

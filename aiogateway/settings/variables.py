@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from aiogateway import values
+from aiogateway.settings import values
 
 # Parts whose settings and policies are accepted and checked, but have no mechanism in this version.
 NOT_YET: Final = frozenset({"guards", "observability", "survival", "cache", "live"})

@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
-from aiogateway.faults import ENVIRONMENT, Fault, shown
+from aiogateway.settings.faults import ENVIRONMENT, Fault, shown
 
 UPSTREAMS: Final = "upstreams.toml"
 PACKAGED: Final = "packaged"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiogateway.loading import configure, load
-from aiogateway.table import Endpoint, Match, Route, Table, Upstream
+from aiogateway.routes.loading import configure, load
+from aiogateway.routes.table import Endpoint, Match, Route, Table, Upstream
 
 __all__ = ["Endpoint", "Match", "Route", "Table", "Upstream", "configure", "load"]

@@ -12,9 +12,17 @@ from collections.abc import Iterator, Mapping
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from aiogateway import checks
-from aiogateway.faults import ENVIRONMENT, ConfigError, Fault, meant, shown
-from aiogateway.variables import FIELDS, NOT_YET, POOL_FIELDS, PoolSettings, Variables, is_secret, variable_name
+from aiogateway.settings import checks
+from aiogateway.settings.faults import ENVIRONMENT, ConfigError, Fault, meant, shown
+from aiogateway.settings.variables import (
+    FIELDS,
+    NOT_YET,
+    POOL_FIELDS,
+    PoolSettings,
+    Variables,
+    is_secret,
+    variable_name,
+)
 
 __all__ = ["NOT_YET", "ConfigError", "Fault", "PoolSettings", "Settings", "parse", "read", "variable_name"]
 

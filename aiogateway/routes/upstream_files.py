@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from aiogateway.faults import ENVIRONMENT, Fault, meant, shown
-from aiogateway.files import Document
-from aiogateway.policies import UPSTREAM_KEYS
+from aiogateway.routes.files import Document
+from aiogateway.routes.policies import UPSTREAM_KEYS
+from aiogateway.routes.table import Upstream
 from aiogateway.settings import Settings
-from aiogateway.table import Upstream
-from aiogateway.variables import POOL_FIELDS
+from aiogateway.settings.faults import ENVIRONMENT, Fault, meant, shown
+from aiogateway.settings.variables import POOL_FIELDS
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 

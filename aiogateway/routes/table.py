@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiogateway.errors import Problem
-from aiogateway.patterns import Kind, Segment, Shape, Template, Trie, split
-from aiogateway.values import Rate
-from aiogateway.variables import PoolSettings
+from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, split
+from aiogateway.settings.values import Rate
+from aiogateway.settings.variables import PoolSettings
 
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 # What `Allow` lists first; the order that people expect.

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from aiogateway.faults import ConfigError, Fault
-from aiogateway.files import read_layers
-from aiogateway.patterns import Shape, names_of
-from aiogateway.route_files import Claim, Context, read_routes
+from aiogateway.routes.files import read_layers
+from aiogateway.routes.patterns import Shape, names_of
+from aiogateway.routes.route_files import Claim, Context, read_routes
+from aiogateway.routes.table import Route, Table
+from aiogateway.routes.upstream_files import pool_faults, read_upstreams
 from aiogateway.settings import Settings, parse
-from aiogateway.table import Route, Table
-from aiogateway.upstream_files import pool_faults, read_upstreams
+from aiogateway.settings.faults import ConfigError, Fault
 
 
 def configure(

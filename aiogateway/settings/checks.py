@@ -14,9 +14,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from aiogateway.faults import ENVIRONMENT, Fault
-from aiogateway.values import ALGORITHMS
-from aiogateway.variables import Variables
+from aiogateway.settings.faults import ENVIRONMENT, Fault
+from aiogateway.settings.values import ALGORITHMS
+from aiogateway.settings.variables import Variables
 
 MIN_SECRET: Final = 32  # bytes: RFC 7518 section 3.2 wants as many as the hash has, 32 for HS256
 KEY_SOURCES: Final = {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from aiogateway import values
-from aiogateway.variables import NOT_YET
+from aiogateway.settings import values
+from aiogateway.settings.variables import NOT_YET
 
 TIERS: Final = ("short", "medium", "long")
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -13,7 +13,8 @@ from aiogateway.errors import Problem
 from aiogateway.middlewares import compose
 from aiogateway.middlewares.request_id import maker
 from aiogateway.proxy.handler import ProxyHandler
-from aiogateway.proxy.listener import Request, Server
+from aiogateway.proxy.listener import Server
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
 from aiogateway.routes import Table
 from aiogateway.settings import Settings

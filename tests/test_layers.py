@@ -14,7 +14,7 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {"address", "deadlines", "errors", "linux", "logs"},
+    {"address", "deadlines", "errors", "linux", "logs", "streams"},
     {"settings"},
     {"routes"},
     {"describe", "upstreams"},

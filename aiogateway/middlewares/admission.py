@@ -8,7 +8,7 @@ from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.body import too_large
 from aiogateway.proxy.headers import via_count
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route
 

@@ -6,7 +6,7 @@ import structlog
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, problem_response
 
 log = structlog.get_logger(__name__)

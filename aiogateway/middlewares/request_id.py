@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aiogateway.middlewares.chain import Handler
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route, Table
 

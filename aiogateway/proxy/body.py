@@ -10,7 +10,7 @@ from typing import Final
 
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 
 SMALL_BODY: Final = 64 * 1024
 
@@ -71,6 +71,11 @@ class RequestBody:
 
     def _silent(self) -> None:
         self._content.set_exception(Problem("request_timeout", "the body stopped arriving"))
+
+    def read_plainly(self) -> None:
+        """What is left is much: spare it the parser, where its length is known."""
+        if self.length is not None:
+            self._request.connection.read_plainly(self._content, self.length)
 
     async def receive_small(self) -> tuple[bytes, bool]:
         """All of a body of at most `SMALL_BODY` bytes, or the beginning of a larger one.

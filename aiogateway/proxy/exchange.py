@@ -118,6 +118,7 @@ class Exchange:
     async def _send_rest(self, body: RequestBody, chunked: bool) -> None:
         """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
         connection = self._connection
+        body.read_plainly()
         try:
             while chunk := await body.read():
                 write_chunk(connection.write, chunk) if chunked else connection.write(chunk)
@@ -172,6 +173,12 @@ class Exchange:
         self._pool.establish(self._connection)
         self._established = True
         self._idle = idle
+
+    def read_plainly(self) -> None:
+        """The rest of the body is much: spare it the parser, where its length is known."""
+        length = self.message.headers.get("Content-Length")
+        if length is not None:
+            self._connection.read_plainly(int(length))
 
     async def read(self) -> bytes:
         """The next bytes of the answer's body as they came; empty at its end.

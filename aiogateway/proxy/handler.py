@@ -19,7 +19,7 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.body import RequestBody, too_large
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.headers import has_control, inward_lines, origin, outward_lines
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
 from aiogateway.settings import Settings

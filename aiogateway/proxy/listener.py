@@ -1,9 +1,8 @@
-"""The server side: connections of clients, and requests as the gateway sees them.
+"""The server side: the connections of clients.
 
-With `exchange` the only module that touches aiohttp's half-public parts. A request here is a thin view on what the
-parser gave: aiohttp's own `Request` and `StreamResponse` cost more than the whole way through the gateway. What
-aiohttp's server lacks is added: a deadline for a request's head, problem answers to what can't be parsed, a request
-body that ends when its framing breaks, interim answers.
+With `upstreams.connection` the only module that stands on aiohttp's half-public parts. What aiohttp's server lacks is
+added: a deadline for a request's head, problem answers to what can't be parsed, a request body that ends when its
+framing breaks, and a loop over a connection's requests that makes no task for each.
 """
 
 from __future__ import annotations
@@ -19,20 +18,13 @@ from aiohttp.helpers import set_exception
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import ERROR, MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError, _ErrInfo
 
-from aiogateway.address import client_of, is_trusted, parse
+from aiogateway.address import is_trusted, parse
 from aiogateway.deadlines import Deadline, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.headers import (
-    RawFields,
-    forwarded_lines,
-    goes_outward,
-    named_by_connection,
-    trusted_forwarded_lines,
-    without,
-)
-from aiogateway.routes import Match, Route
+from aiogateway.proxy.request import Request
+from aiogateway.streams import PlainBody
 
 # RFC 9112 section 3 recommends at least 8000 octets for a request line; fields get as much, one by one.
 MAX_LINE: Final = 16 * 1024
@@ -54,131 +46,7 @@ class Answer(Protocol):
     async def write_eof(self, data: bytes = b"") -> None: ...
 
 
-Handler = Callable[["Request"], Awaitable[Answer]]
-
-
-class Request:
-    """One request. What the client sent is never changed; `id`, `route` and `match` are filled in on the way.
-
-    `path` and `query` are as the client wrote them; `query` includes its `?`.
-    """
-
-    __slots__ = (
-        "connection",
-        "content",
-        "headers",
-        "id",
-        "keep_alive",
-        "match",
-        "message",
-        "method",
-        "path",
-        "query",
-        "route",
-        "version",
-    )
-
-    route: Route
-    match: Match
-
-    def __init__(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        connection: ClientConnection,
-    ) -> None:
-        self.message = message
-        self.content = payload
-        self.connection = connection
-        self.id = ""
-        self.method = message.method
-        self.headers = message.headers
-        self.version = message.version
-        self.keep_alive = not message.should_close
-        target = message.path
-        if target[0] != "/":
-            target = origin_form(target)
-        self.path, mark, rest = target.partition("?")
-        self.query = mark + rest
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the head announced a body with something in it (RFC 9112 section 6.3)."""
-        return not self.content.is_eof() or self.content.total_bytes > 0
-
-    def forwarded_lines(self, host: bytes) -> bytes:
-        """The `X-Forwarded-*` lines for the upstream; `host` as the client named us."""
-        connection = self.connection
-        if connection.trusted_peer:
-            return trusted_forwarded_lines(self.message.raw_headers, connection.peer, connection.scheme, host)
-        return forwarded_lines(connection.peer, connection.scheme, host)
-
-    def public_origin(self) -> bytes:
-        """Scheme and authority by which the client knows us, for `Location` fields."""
-        scheme, host = self.connection.scheme, self.headers.get("Host", "")
-        if self.connection.trusted_peer:
-            scheme = self.headers.get("X-Forwarded-Proto", scheme)
-            host = self.headers.get("X-Forwarded-Host", host)
-        return f"{scheme}://{host}".encode("utf-8", "surrogateescape")
-
-    def client_address(self) -> str:
-        """The client's address, through trusted proxies only."""
-        connection = self.connection
-        if not connection.trusted_peer:
-            return connection.peer
-        return client_of(connection.peer, self.headers.getall("X-Forwarded-For", ()), connection.trusted)
-
-    def write(self, data: bytes) -> None:
-        """Put bytes on the client's connection.
-
-        :raises ConnectionResetError: the client is gone.
-        """
-        transport = self.connection.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client closed the connection")
-        transport.write(data)
-
-    def early_hints(self, fields: RawFields, connection: Sequence[str]) -> None:
-        """Pass a 103 on (RFC 8297); a client of HTTP/1.0 knows no interim answers."""
-        if self.version >= (1, 1):
-            named = named_by_connection(connection)
-            lines = [b": ".join(field) for field in without(fields, named) if goes_outward(field[0].lower())]
-            self.write(b"\r\n".join([b"HTTP/1.1 103 Early Hints", *lines, b"\r\n"]))
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether the client reads slower than we write."""
-        return self.connection.writing_paused
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written."""
-        await self.connection._drain_helper()
-
-    def unsent(self) -> int:
-        """Bytes that wait in our buffer for the client."""
-        transport = self.connection.transport
-        return 0 if transport is None else transport.get_write_buffer_size()
-
-    def abort(self) -> None:
-        """Cut the client's connection off: after a head is sent, that is the only way left to say 'not complete'."""
-        if (transport := self.connection.transport) is not None:
-            transport.abort()
-
-    # What aiohttp's server calls on a request.
-    def _finish(self) -> None:
-        pass
-
-    def _cancel(self, exc: BaseException) -> None:
-        set_exception(self.content, exc)
-
-
-def origin_form(target: str) -> str:
-    """Path and query of an absolute-form target, as written (RFC 9112 section 3.2.2); any other form as it is."""
-    _, separator, rest = target.partition("://")
-    if not separator:
-        return target
-    cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    return rest[cut:] if rest[cut : cut + 1] == "/" else "/" + rest[cut:]
+Handler = Callable[[Request], Awaitable[Answer]]
 
 
 class ClientConnection(RequestHandler):
@@ -187,7 +55,7 @@ class ClientConnection(RequestHandler):
     _current_request: Any  # ours, not aiohttp's
     finish_response: Any
 
-    __slots__ = ("_head_deadline", "closing", "peer", "scheme", "server", "trusted", "trusted_peer")
+    __slots__ = ("_head_deadline", "_plain", "closing", "peer", "scheme", "server", "trusted", "trusted_peer")
 
     def __init__(self, server: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
@@ -198,6 +66,7 @@ class ClientConnection(RequestHandler):
         self.peer = ""
         self.scheme = "http"
         self._head_deadline: Deadline | None = None
+        self._plain: PlainBody | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -223,7 +92,30 @@ class ClientConnection(RequestHandler):
         self._end_head_wait()
         super().connection_lost(exc)
 
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more to be written."""
+        await self._drain_helper()
+
+    def read_plainly(self, content: StreamReader, length: int) -> None:
+        """Hand the rest of the body being read on as it comes, past the parser.
+
+        :param length: of the whole body, as announced.
+        """
+        if not content.is_eof() and not self._upgraded:
+            self._plain = PlainBody(content, length - content.total_bytes)
+
     def data_received(self, data: bytes) -> None:
+        if (plain := self._plain) is not None:
+            if not data or self._force_close or self._close:
+                return
+            data = plain.feed(data)
+            if plain.left:
+                return
+            # The parser still waits for that body: what follows is for a new one.
+            self._plain = None
+            self._parser = self.server.make_parser(self)
+            if not data:
+                return
         super().data_received(data)
         messages = self._messages
         if messages:
@@ -240,8 +132,8 @@ class ClientConnection(RequestHandler):
         aiohttp's own loop makes a task and a writer for each request; here the connection's one task does it all. It
         is cancelled when the client is gone, and the exchange with it.
         """
-        parser, payload = self._parser, EMPTY_PAYLOAD
-        if self._manager is None or parser is None:
+        payload: StreamReader = EMPTY_PAYLOAD
+        if self._manager is None:
             return
         handler = cast(Handler, self._manager.request_handler)
         try:
@@ -249,7 +141,8 @@ class ClientConnection(RequestHandler):
                 if not self._messages:
                     await self._next_message()
                 message, payload = self._messages.popleft()
-                parser.message_consumed()
+                if self._parser is not None:
+                    self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
                 if not await self._answer(message, payload, handler):
@@ -389,6 +282,20 @@ class Server(web.Server):
     def busy(self) -> int:
         """How many connections are answering a request."""
         return sum(cast(ClientConnection, connection).busy for connection in self.connections)
+
+    def make_parser(self, connection: ClientConnection) -> HttpRequestParser:
+        """A parser for the requests that are still to come on a connection."""
+        return HttpRequestParser(
+            connection,
+            self._loop,
+            BODY_BUFFER,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_FIELDS,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+        )
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self, loop=self._loop, **self._kwargs)

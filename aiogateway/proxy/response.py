@@ -20,7 +20,7 @@ from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
 from aiogateway.proxy.exchange import Exchange, write_chunk
 from aiogateway.proxy.headers import date_line
-from aiogateway.proxy.listener import Request
+from aiogateway.proxy.request import Request
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
@@ -149,6 +149,7 @@ class UpstreamResponse(Response):
             request.write(head + arrived)
         else:
             request.write(head)
+            exchange.read_plainly()
             chunk = arrived or await exchange.read()
             while chunk:
                 if self._chunked:

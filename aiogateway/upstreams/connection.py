@@ -20,6 +20,8 @@ from aiohttp.helpers import TimerNoop, set_exception
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from aiogateway.streams import PlainBody
+
 # Bytes of an answer kept before reading pauses; aiohttp pauses at twice this.
 ANSWER_BUFFER: Final = 64 * 1024
 MAX_LINE: Final = 32 * 1024
@@ -33,9 +35,20 @@ class UpstreamProtocol(ResponseHandler):
     """aiohttp's client protocol, which also knows whether anything came since the request was sent."""
 
     answered = False
+    plain: PlainBody | None = None
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
+        if (plain := self.plain) is not None:
+            if not data:
+                return
+            data = plain.feed(data)
+            if plain.left:
+                return
+            # The parser still waits for that body: whatever comes now was not asked for, and stays unparsed.
+            self.plain = self._parser = None
+            if not data:
+                return
         super().data_received(data)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -123,6 +136,16 @@ class UpstreamConnection:
         message, payload = await self._protocol.read()
         self._payload = payload
         return message, payload
+
+    def read_plainly(self, length: int) -> None:
+        """Hand the rest of the answer's body on as it comes, past the parser.
+
+        :param length: of the whole body, as announced.
+        """
+        payload = self._payload
+        if not payload.is_eof():
+            self._protocol.plain = PlainBody(payload, length - payload.total_bytes)
+            self._bodiless = None  # the next exchange needs a new parser
 
     def fail(self, exc: Exception) -> None:
         """Wake whoever reads head or body with an exception."""

@@ -36,23 +36,6 @@ def test_a_path_that_could_mean_two_things_is_400(gateway: Gateway, backend: Bac
     assert len(backend.requests) == before
 
 
-BROKEN_REQUESTS = {
-    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
-    "words": b"hello there\r\n\r\n",
-    "two lengths": b"POST /b/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "length and chunks": b"POST /b/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "a space before the colon": b"GET /b/x HTTP/1.1\r\nHost: a\r\nX-A : 1\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("data", BROKEN_REQUESTS.values(), ids=BROKEN_REQUESTS)
-def test_a_head_that_cannot_be_parsed_is_400_and_a_close(gateway: Gateway, data: bytes) -> None:
-    with gateway.client() as client:
-        assert_problem(client.ask(data), "bad_request")
-        assert client.hung_up()
-
-
 def test_a_target_or_head_too_long_has_its_code(gateway: Gateway) -> None:
     assert_problem(gateway.get("/b/" + "x" * 20_000), "uri_too_long")
     assert_problem(gateway.get("/b/x", "X-Long: " + "x" * 20_000), "header_too_large")

@@ -197,6 +197,12 @@ def test_the_answers_fields_come_back_repeated_and_in_order(gateway: Gateway, ba
     assert ("x-latin", "\xe9") in got
 
 
+def test_a_date_is_kept_and_one_is_set_where_none_is(gateway: Gateway, backend: Backend) -> None:
+    said = "Thu, 01 Jan 2026 00:00:00 GMT"
+    assert [value for name, value in fields_got(gateway, backend, f"Date: {said}") if name == "date"] == [said]
+    assert len([value for name, value in fields_got(gateway, backend) if name == "date"]) == 1
+
+
 REMOVED_ON_THE_WAY_BACK = {
     "Keep-Alive": ["Keep-Alive: timeout=5"],
     "Proxy-Connection": ["Proxy-Connection: keep-alive"],

@@ -1,0 +1,151 @@
+"""A request as the gateway sees it: a thin view on what the parser gave.
+
+aiohttp's own `Request` costs more than the whole way through the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aiohttp.helpers import set_exception
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from aiogateway.address import client_of
+from aiogateway.proxy.headers import (
+    RawFields,
+    forwarded_lines,
+    goes_outward,
+    named_by_connection,
+    trusted_forwarded_lines,
+    without,
+)
+from aiogateway.routes import Match, Route
+
+if TYPE_CHECKING:
+    from aiogateway.proxy.listener import ClientConnection
+
+
+class Request:
+    """One request. What the client sent is never changed; `id`, `route` and `match` are filled in on the way.
+
+    `path` and `query` are as the client wrote them; `query` includes its `?`.
+    """
+
+    __slots__ = (
+        "connection",
+        "content",
+        "headers",
+        "id",
+        "keep_alive",
+        "match",
+        "message",
+        "method",
+        "path",
+        "query",
+        "route",
+        "version",
+    )
+
+    route: Route
+    match: Match
+
+    def __init__(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        connection: ClientConnection,
+    ) -> None:
+        self.message = message
+        self.content = payload
+        self.connection = connection
+        self.id = ""
+        self.method = message.method
+        self.headers = message.headers
+        self.version = message.version
+        self.keep_alive = not message.should_close
+        target = message.path
+        if target[0] != "/":
+            target = origin_form(target)
+        self.path, mark, rest = target.partition("?")
+        self.query = mark + rest
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the head announced a body with something in it (RFC 9112 section 6.3)."""
+        return not self.content.is_eof() or self.content.total_bytes > 0
+
+    def forwarded_lines(self, host: bytes) -> bytes:
+        """The `X-Forwarded-*` lines for the upstream; `host` as the client named us."""
+        connection = self.connection
+        if connection.trusted_peer:
+            return trusted_forwarded_lines(self.message.raw_headers, connection.peer, connection.scheme, host)
+        return forwarded_lines(connection.peer, connection.scheme, host)
+
+    def public_origin(self) -> bytes:
+        """Scheme and authority by which the client knows us, for `Location` fields."""
+        scheme, host = self.connection.scheme, self.headers.get("Host", "")
+        if self.connection.trusted_peer:
+            scheme = self.headers.get("X-Forwarded-Proto", scheme)
+            host = self.headers.get("X-Forwarded-Host", host)
+        return f"{scheme}://{host}".encode("utf-8", "surrogateescape")
+
+    def client_address(self) -> str:
+        """The client's address, through trusted proxies only."""
+        connection = self.connection
+        if not connection.trusted_peer:
+            return connection.peer
+        return client_of(connection.peer, self.headers.getall("X-Forwarded-For", ()), connection.trusted)
+
+    def write(self, data: bytes) -> None:
+        """Put bytes on the client's connection.
+
+        :raises ConnectionResetError: the client is gone.
+        """
+        transport = self.connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client closed the connection")
+        transport.write(data)
+
+    def early_hints(self, fields: RawFields, connection: Sequence[str]) -> None:
+        """Pass a 103 on (RFC 8297); a client of HTTP/1.0 knows no interim answers."""
+        if self.version >= (1, 1):
+            named = named_by_connection(connection)
+            lines = [b": ".join(field) for field in without(fields, named) if goes_outward(field[0].lower())]
+            self.write(b"\r\n".join([b"HTTP/1.1 103 Early Hints", *lines, b"\r\n"]))
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the client reads slower than we write."""
+        return self.connection.writing_paused
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more to be written."""
+        await self.connection.drain()
+
+    def unsent(self) -> int:
+        """Bytes that wait in our buffer for the client."""
+        transport = self.connection.transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Cut the client's connection off: after a head is sent, that is the only way left to say 'not complete'."""
+        if (transport := self.connection.transport) is not None:
+            transport.abort()
+
+    # What aiohttp's server calls on a request.
+    def _finish(self) -> None:
+        pass
+
+    def _cancel(self, exc: BaseException) -> None:
+        set_exception(self.content, exc)
+
+
+def origin_form(target: str) -> str:
+    """Path and query of an absolute-form target, as written (RFC 9112 section 3.2.2); any other form as it is."""
+    _, separator, rest = target.partition("://")
+    if not separator:
+        return target
+    cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    return rest[cut:] if rest[cut : cut + 1] == "/" else "/" + rest[cut:]

@@ -81,15 +81,23 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
 
     if settings.workers == 1:
         return work()
-    return Parent(settings.workers, work).run()
+
+    def release() -> None:
+        public.close()
+        admin.close()
+
+    return Parent(settings.workers, work, release).run()
 
 
 class Parent:
-    """Keeps `count` processes that each run `work`, and ends when they have."""
+    """Keeps `count` processes that each run `work`, and ends when they have.
 
-    def __init__(self, count: int, work: Callable[[], int]) -> None:
-        self._count = count
+    :param release: gives up what the parent holds for workers to come, once there are to be none.
+    """
+
+    def __init__(self, count: int, work: Callable[[], int], release: Callable[[], None]) -> None:
         self._work = work
+        self._release = release
         self._born: dict[int, float] = {}
         self._stopping = False
         self._delay = 0.0
@@ -110,6 +118,7 @@ class Parent:
             else:
                 self._stopping = True
                 self._due.clear()
+                self._release()
                 self._pass_on(signal.SIGTERM)
         return 0 if clean else 1
 

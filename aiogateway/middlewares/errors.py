@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, problem_response
+
+HANG_UP: Final = frozenset(
+    {
+        "bad_request",
+        "client_closed",
+        "expectation_failed",
+        "http_version_not_supported",
+        "internal",
+        "not_implemented",
+        "request_timeout",
+    }
+)
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +39,7 @@ def errors(inner: Handler) -> Handler:
         except Exception:  # the outermost place: what nobody understood must still be answered, and be seen
             log.exception("unhandled error", request_id=request.id, method=request.method)
             told = Problem("internal")
-        # Unread bytes of a body would be taken for the next request.
-        return problem_response(told, request.id, close=not request.content.is_eof())
+        # Unread bytes of a body would be taken for the next request, and so might what follows a malformed one.
+        return problem_response(told, request.id, close=told.code in HANG_UP or not request.content.is_eof())
 
     return answer

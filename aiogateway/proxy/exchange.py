@@ -19,6 +19,7 @@ from typing import Final
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from aiogateway.deadlines import Deadline, Deadlines
@@ -237,7 +238,9 @@ def check(message: RawResponseMessage) -> None:
         and 6.1).
     """
     codings = message.headers.getall("Transfer-Encoding", None)
-    if codings is not None and (len(codings) != 1 or codings[0].strip().lower() != "chunked"):
+    if codings is not None and (
+        len(codings) != 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11
+    ):
         raise Problem("upstream_bad_response", "the service used an unknown transfer coding")
     if message.version[0] != 1 or not 200 <= message.code <= 599:
         raise Problem("upstream_bad_response", "the service sent no valid status line")

@@ -18,7 +18,7 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.body import RequestBody, too_large
 from aiogateway.proxy.exchange import Exchange, StaleConnection
-from aiogateway.proxy.headers import has_control, inward_lines, origin, outward_lines
+from aiogateway.proxy.headers import MalformedName, has_control, inward_lines, origin, outward_lines
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
@@ -101,7 +101,10 @@ class ProxyHandler:
         """:raises Problem: whatever keeps the upstream's answer from the client."""
         route = request.route
         sent, rest = await self._receive(request) if request.has_body else (b"", None)
-        outbound = Outbound(request, sent, rest)
+        try:
+            outbound = Outbound(request, sent, rest)
+        except MalformedName as exc:
+            raise Problem("bad_request", "a field has a malformed name") from exc
         exchange = await self._exchange(request, outbound)
         try:
             if is_retold(exchange.message, route):
@@ -180,15 +183,18 @@ class ProxyHandler:
         """The upstream's answer for the client, its body still to come."""
         settings, route, message = self._settings, request.route, exchange.message
         headers = message.headers
-        lines = b"\r\n".join(
-            outward_lines(
-                message.raw_headers,
-                headers,
-                headers.getall("Connection", ()),
-                self._relocate[route.upstream.name],
-                request.public_origin,
+        try:
+            lines = b"\r\n".join(
+                outward_lines(
+                    message.raw_headers,
+                    headers,
+                    headers.getall("Connection", ()),
+                    self._relocate[route.upstream.name],
+                    request.public_origin,
+                )
             )
-        )
+        except MalformedName as exc:
+            raise Problem("upstream_bad_response", "a field of the service's answer has a malformed name") from exc
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
         min_rate = settings.download_min_rate

@@ -49,7 +49,12 @@ SET_OUTWARD: Final = frozenset({b"server", b"x-request-id", b"content-length"})
 
 # What RFC 9110 section 5.5 forbids in a value, line ends aside: it is looked for in a whole head.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VIA: Final = b"aiogateway"
+
+
+class MalformedName(Exception):
+    """A field's name is no token (RFC 9110 section 5.1); aiohttp's parser lets `Content-Length :` by."""
 
 
 class Fates(dict[bytes, bool]):
@@ -65,6 +70,8 @@ class Fates(dict[bytes, bool]):
         self._most = most
 
     def __missing__(self, name: bytes) -> bool:
+        if _TOKEN.fullmatch(name) is None:
+            raise MalformedName
         verdict = self._goes_on(name.lower())
         if len(self) < self._most:
             self[name] = verdict
@@ -154,6 +161,7 @@ def inward_lines(fields: RawFields, connection: Sequence[str]) -> list[bytes]:
 
     :param fields: the client's fields, raw.
     :param connection: the values of its `Connection` fields.
+    :raises MalformedName: a name is no token.
     """
     if connection and (named := named_by_connection(connection)):
         fields = without(fields, named)
@@ -175,6 +183,7 @@ def outward_lines(
     :param connection: the values of its `Connection` fields.
     :param relocate: origins of the upstream's destinations, each with the path its URL ends in.
     :param public_origin: what the client calls us, as `https://host:port`; asked for only when it is needed.
+    :raises MalformedName: a name is no token.
     """
     if connection and (named := named_by_connection(connection)):
         fields = without(fields, named)

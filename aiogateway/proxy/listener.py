@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol, cast
@@ -26,8 +28,9 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.request import Request
 from aiogateway.streams import PlainBody
 
-# RFC 9112 section 3 recommends at least 8000 octets for a request line; fields get as much, one by one.
-MAX_LINE: Final = 16 * 1024
+# RFC 9112 section 3 recommends at least 8000 octets for a request line. A field may hold a token of 16 KiB.
+MAX_TARGET: Final = 16 * 1024
+MAX_FIELD: Final = 24 * 1024
 MAX_FIELDS: Final = 100
 # Bytes of a client's body kept before reading pauses; aiohttp pauses at twice this.
 BODY_BUFFER: Final = 64 * 1024
@@ -95,6 +98,16 @@ class ClientConnection(RequestHandler):
     async def drain(self) -> None:
         """Wait until the client has read enough for more to be written."""
         await self._drain_helper()
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset; what wasn't sent is dropped."""
+        transport = self.transport
+        if transport is None:
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and not transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
     def read_plainly(self, content: StreamReader, length: int) -> None:
         """Hand the rest of the body being read on as it comes, past the parser.
@@ -226,7 +239,8 @@ class ClientConnection(RequestHandler):
 def unparsed(exc: BaseException | None) -> Problem:
     """What a request that can't be parsed is told."""
     if isinstance(exc, LineTooLong):
-        return Problem("header_too_large", "the request line or a field is too long")
+        # The exception says which limit was passed, not what passed it.
+        return Problem("uri_too_long" if exc.args[1] == MAX_TARGET else "header_too_large")
     if exc is not None and "Too many headers" in str(exc):
         return Problem("header_too_large", f"the request has more than {MAX_FIELDS} fields")
     return Problem("bad_request", "the request can't be parsed")
@@ -263,8 +277,8 @@ class Server(web.Server):
             auto_decompress=False,
             keepalive_timeout=keepalive_timeout,
             lingering_time=LINGER,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
+            max_line_size=MAX_TARGET,
+            max_field_size=MAX_FIELD,
             max_headers=MAX_FIELDS,
             read_bufsize=BODY_BUFFER,
         )
@@ -289,8 +303,8 @@ class Server(web.Server):
             connection,
             self._loop,
             BODY_BUFFER,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
+            max_line_size=MAX_TARGET,
+            max_field_size=MAX_FIELD,
             max_headers=MAX_FIELDS,
             payload_exception=RequestPayloadError,
             auto_decompress=False,

@@ -130,9 +130,11 @@ class Request:
         return 0 if transport is None else transport.get_write_buffer_size()
 
     def abort(self) -> None:
-        """Cut the client's connection off: after a head is sent, that is the only way left to say 'not complete'."""
-        if (transport := self.connection.transport) is not None:
-            transport.abort()
+        """Cut the client's connection off: after a head is sent, that is the only way left to say 'not complete'.
+
+        With a reset, because to a client whose body ends with the connection an orderly end would say 'complete'.
+        """
+        self.connection.reset()
 
     # What aiohttp's server calls on a request.
     def _finish(self) -> None:

@@ -72,8 +72,9 @@ class UpstreamClient:
                 async with asyncio.timeout(limits.connect_timeout):
                     return await connector.connect()
             except (aiohttp.ClientError, OSError) as exc:
-                log.warning("connect failed", upstream=self.upstream.name, destination=text, reason=reason_of(exc))
-                raise unreachable(self.upstream.name, exc) from exc
+                reason = reason_of(exc, tls=url.scheme == "https")
+                log.warning("connect failed", upstream=self.upstream.name, destination=text, reason=reason)
+                raise unreachable(self.upstream.name, reason) from exc
 
         host = url.raw_authority.encode()
         base = url.raw_path.rstrip("/").encode()
@@ -106,7 +107,7 @@ def tls_context(upstream: Upstream) -> ssl.SSLContext | bool:
     return context
 
 
-# In this order: the later ones are bases of the earlier.
+# In this order: an error may be several of these.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorCertificateError, "certificate"),
     (aiohttp.ClientSSLError, "tls"),
@@ -114,8 +115,6 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "dns"),
     (TimeoutError, "timeout"),
     (ConnectionRefusedError, "refused"),
-    (OSError, "os"),
-    (aiohttp.ClientError, "closed"),
 )
 _DETAILS = {
     "certificate": ("upstream_tls", "the {} service's certificate can't be verified"),
@@ -125,14 +124,17 @@ _DETAILS = {
 }
 
 
-def reason_of(exc: BaseException) -> str:
-    """Why connecting failed, in one word."""
+def reason_of(exc: BaseException, *, tls: bool) -> str:
+    """Why connecting failed, in one word.
+
+    :param tls: whether TLS was to be spoken: a connection that is lost while it is made was lost in the handshake.
+    """
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
-    found = (word for candidate in (exc, cause) for kind, word in _REASONS[:4] if isinstance(candidate, kind))
-    return next(found, None) or next((word for kind, word in _REASONS if isinstance(cause, kind)), "os")
+    named = (word for kind, word in _REASONS for candidate in (exc, cause) if isinstance(candidate, kind))
+    return next(named, "tls" if tls and isinstance(cause, ConnectionError) else "os")
 
 
-def unreachable(upstream: str, exc: BaseException) -> Problem:
+def unreachable(upstream: str, reason: str) -> Problem:
     """The problem for a connection that could not be made; nothing was sent."""
-    code, detail = _DETAILS.get(reason_of(exc), ("upstream_unreachable", "the {} service can't be reached"))
+    code, detail = _DETAILS.get(reason, ("upstream_unreachable", "the {} service can't be reached"))
     return Problem(code, detail.format(upstream))

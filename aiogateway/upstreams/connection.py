@@ -17,6 +17,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.helpers import TimerNoop, set_exception
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -38,7 +39,11 @@ class UpstreamProtocol(ResponseHandler):
     plain: PlainBody | None = None
 
     def data_received(self, data: bytes) -> None:
-        self.answered = True
+        if not self.answered:
+            self.answered = True
+            if is_lax(data):
+                self.set_exception(HttpProcessingError(message="bare LF or a folded line"))
+                return
         if (plain := self.plain) is not None:
             if not data:
                 return
@@ -55,6 +60,24 @@ class UpstreamProtocol(ResponseHandler):
         # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
         if self._reading_paused:
             super().resume_reading(resume_parser)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            # aiohttp takes a reset for the end of a body that ends with its connection.
+            set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc)
+        super().connection_lost(exc)
+
+
+def is_lax(data: bytes) -> bool:
+    """Whether the beginning of an answer has line ends or folded lines that aiohttp's parser takes and we don't.
+
+    RFC 9112 sections 2.2 and 5.2. Only what came with the first bytes is looked at: a head that comes in pieces is
+    taken as the parser reads it, which is safe, for it is never given on as it came.
+    """
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[:end]
+    return head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head
 
 
 class UpstreamConnection:

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from .harness import Backend, Gateway, running, write_table
+from .hasty import Slow, deaf_port, hasty_gateway
 
 ROUTES = """
 auth = "public"
@@ -181,3 +182,21 @@ def gateway(
     """
     with running(write_table(folder / "config", upstreams, ROUTES)) as running_gateway:
         yield running_gateway
+
+
+@pytest.fixture(scope="session")
+def hasty(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> Iterator[Gateway]:
+    """A gateway with little patience (`hasty`)."""
+    with (
+        deaf_port() as unheard,
+        hasty_gateway(tmp_path_factory.mktemp("hasty") / "config", backend, unheard) as running_gateway,
+    ):
+        yield running_gateway
+
+
+@pytest.fixture(scope="session")
+def slow(hasty: Gateway, backend: Backend) -> Iterator[Slow]:
+    """Exchanges below the minimum rates, running beside the tests."""
+    running_slow = Slow(hasty, backend)
+    yield running_slow
+    running_slow.stop()

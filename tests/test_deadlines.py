@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -80,9 +81,13 @@ def test_swept_every_tick_a_deadline_is_at_most_two_ticks_late() -> None:
     clock = Clock(0.0)
     deadlines = Deadlines(clock)
     late: list[float] = []
+
+    def expire(due: float) -> None:
+        late.append(clock.now - due)
+
     for number in range(200):
         due = number * 0.0137
-        deadlines.after(due, lambda due=due: late.append(clock.now - due))  # type: ignore[misc] # mypy: no inference
+        deadlines.after(due, partial(expire, due))
     while len(deadlines):
         clock.advance(TICK)
         deadlines.sweep()
@@ -94,7 +99,7 @@ def test_deadlines_expire_in_the_order_of_their_slots_even_after_a_jump() -> Non
     clock = Clock()
     deadlines, expired = Deadlines(clock), list[float]()
     for seconds in (30.0, 1.0, 600.0, 5.0):
-        deadlines.after(seconds, lambda seconds=seconds: expired.append(seconds))  # type: ignore[misc]
+        deadlines.after(seconds, partial(expired.append, seconds))
     clock.advance(10_000)
     assert deadlines.sweep() == 4
     assert expired == [1.0, 5.0, 30.0, 600.0]

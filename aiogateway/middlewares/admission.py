@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from aiohttp.hdrs import CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, VIA
+
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.body import too_large
@@ -28,13 +30,13 @@ def admission(inner: Handler) -> Handler:
         headers = request.headers
         if request.version not in VERSIONS:
             raise Problem("http_version_not_supported")
-        if "Transfer-Encoding" in headers:
-            codings = headers.getall("Transfer-Encoding")
+        if TRANSFER_ENCODING in headers:
+            codings = headers.getall(TRANSFER_ENCODING)
             if len(codings) != 1 or codings[0].lower() != "chunked":
                 raise Problem("not_implemented", "the only transfer coding taken is chunked")
-        if "Expect" in headers and headers["Expect"].lower() != "100-continue":
+        if EXPECT in headers and headers[EXPECT].lower() != "100-continue":
             raise Problem("expectation_failed")
-        if "Via" in headers and via_count(headers.getall("Via")) > MAX_PASSES:
+        if VIA in headers and via_count(headers.getall(VIA)) > MAX_PASSES:
             raise Problem("loop_detected")
         return await inner(request)
 
@@ -46,7 +48,7 @@ def body_limit(inner: Handler, route: Route) -> Handler:
     limit = route.max_body
 
     async def answer(request: Request) -> Response:
-        length = request.headers.get("Content-Length")
+        length = request.headers.get(CONTENT_LENGTH)
         if length is not None and int(length) > limit:
             raise too_large(limit)
         return await inner(request)

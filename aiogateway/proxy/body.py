@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from aiohttp.hdrs import CONTENT_LENGTH, EXPECT
+from aiohttp.web_protocol import RequestPayloadError
+
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.request import Request
@@ -26,7 +29,7 @@ class RequestBody:
     __slots__ = ("_content", "_credit", "_deadlines", "_expect", "_idle", "_limit", "_request", "length", "received")
 
     def __init__(self, request: Request, *, limit: int, idle: float, min_rate: int, deadlines: Deadlines) -> None:
-        length = request.headers.get("Content-Length")
+        length = request.headers.get(CONTENT_LENGTH)
         self.length = None if length is None else int(length)
         self.received = 0
         self._request = request
@@ -36,7 +39,7 @@ class RequestBody:
         self._credit = Credit(min_rate)
         self._deadlines = deadlines
         # RFC 9110 section 10.1.1: only now, when nothing but the body is missing, is the client told to send it.
-        self._expect = "Expect" in request.headers and request.version >= (1, 1)
+        self._expect = EXPECT in request.headers and request.version >= (1, 1)
 
     async def read(self) -> bytes:
         """The next bytes as they came; empty at the end.
@@ -63,6 +66,8 @@ class RequestBody:
         deadline = self._deadlines.after(self._idle, self._silent)
         try:
             chunk = await self._content.readany()
+        except (ConnectionError, RequestPayloadError) as exc:
+            raise Problem("client_closed") from exc
         finally:
             deadline.cancel()
         if not self._credit.spend(clock() - started, len(chunk)) and chunk:

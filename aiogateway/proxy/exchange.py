@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
+from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.http_writer import HttpVersion11
@@ -51,6 +52,7 @@ class Exchange:
         "_deadline",
         "_deadlines",
         "_established",
+        "_headed",
         "_idle",
         "_over",
         "_pool",
@@ -73,6 +75,7 @@ class Exchange:
         self._idle = idle
         self._upload: asyncio.Task[None] | None = None
         self._established = False
+        self._headed = False
         self._over = False
         self.payload: StreamReader = EMPTY_PAYLOAD
 
@@ -96,12 +99,14 @@ class Exchange:
         else:
             self._upload = asyncio.create_task(self._send_rest(rest, chunked))
         try:
-            for _ in range(MAX_INTERIM):
-                message, payload = await connection.read_head()
+            for seen in range(MAX_INTERIM):
+                message, payload = await connection.read()
+                if not seen and connection.is_lax(message):
+                    raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
                 if message.code >= 200:
                     break
                 if message.code == 103:
-                    interim(message.raw_headers, message.headers.getall("Connection", ()))
+                    interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
                 elif message.code not in (100, 102):
                     raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
             else:
@@ -113,8 +118,9 @@ class Exchange:
         finally:
             self._stand_down()
         check(message)
+        self._headed = True
         self.message = message
-        self.payload = payload
+        self.payload = connection.payload = payload
 
     async def _send_rest(self, body: RequestBody, chunked: bool) -> None:
         """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
@@ -124,19 +130,19 @@ class Exchange:
             while chunk := await body.read():
                 write_chunk(connection.write, chunk) if chunked else connection.write(chunk)
                 if connection.must_wait:
-                    self._deadline = self._deadlines.after(self._idle, self._not_reading)
+                    deadline = self._deadlines.after(self._idle, self._not_reading)
                     try:
                         await connection.drain()
+                    except ConnectionError:
+                        return  # the upstream closed: reading says what it said before that
                     finally:
-                        self._stand_down()
-        except ConnectionError:
-            return  # the upstream closed: reading says what it said before that
+                        deadline.cancel()
         except Problem as problem:
             connection.fail(problem)
             return
         if chunked:
             connection.write(b"0\r\n\r\n")
-        if self.payload is EMPTY_PAYLOAD and not self._over:
+        if not self._headed and not self._over:
             self._expect_head()
 
     def _expect_head(self) -> None:
@@ -177,7 +183,7 @@ class Exchange:
 
     def read_plainly(self) -> None:
         """The rest of the body is much: spare it the parser, where its length is known."""
-        length = self.message.headers.get("Content-Length")
+        length = self.message.headers.get(CONTENT_LENGTH)
         if length is not None:
             self._connection.read_plainly(int(length))
 
@@ -201,6 +207,7 @@ class Exchange:
             self.abort()
             return
         self._over = True
+        self._stand_down()
         if self._established:
             self._pool.end_stream(self._connection)
         else:
@@ -237,7 +244,7 @@ def check(message: RawResponseMessage) -> None:
     :raises Problem: `upstream_bad_response`: an unknown version, status or transfer coding (RFC 9112 sections 2.3, 4
         and 6.1).
     """
-    codings = message.headers.getall("Transfer-Encoding", None)
+    codings = message.headers.getall(TRANSFER_ENCODING, None)
     if codings is not None and (
         len(codings) != 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11
     ):

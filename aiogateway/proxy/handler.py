@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING
+
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.body import RequestBody, too_large
@@ -50,14 +52,14 @@ class Outbound:
         self.sent = sent
         self.rest = rest
         self.chunked = False
-        lines = inward_lines(request.message.raw_headers, headers.getall("Connection", ()))
+        lines = inward_lines(request.message.raw_headers, headers.getall(CONNECTION, ()))
         lines += (
-            request.forwarded_lines(headers.get("Host", "").encode("utf-8", "surrogateescape")),
+            request.forwarded_lines(headers.get(HOST, "").encode("utf-8", "surrogateescape")),
             _VIA[request.version],
             b"X-Request-ID: %b" % request.id.encode(),
         )
         if rest is None:
-            if sent or "Content-Length" in headers or "Transfer-Encoding" in headers:
+            if sent or CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:
                 lines.append(b"Content-Length: %d" % len(sent))
         elif rest.length is not None:
             lines.append(b"Content-Length: %d" % rest.length)
@@ -139,13 +141,14 @@ class ProxyHandler:
         failed: Problem | None = None
         for destination in self._clients[route.upstream.name].in_turn():
             try:
-                return await self._attempt(request, outbound, destination, fresh=False)
-            except StaleConnection as exc:
-                if route.retry is False or outbound.rest is not None or request.method not in IDEMPOTENT:
-                    raise Problem(
-                        "upstream_bad_response", "the service closed the connection as the request was sent"
-                    ) from exc
-                return await self._attempt(request, outbound, destination, fresh=True)
+                try:
+                    return await self._attempt(request, outbound, destination, fresh=False)
+                except StaleConnection as exc:
+                    if route.retry is False or outbound.rest is not None or request.method not in IDEMPOTENT:
+                        raise Problem(
+                            "upstream_bad_response", "the service closed the connection as the request was sent"
+                        ) from exc
+                    return await self._attempt(request, outbound, destination, fresh=True)
             except Problem as problem:
                 if problem.code not in NOT_CONNECTED or route.retry is False:
                     raise
@@ -188,7 +191,7 @@ class ProxyHandler:
                 outward_lines(
                     message.raw_headers,
                     headers,
-                    headers.getall("Connection", ()),
+                    headers.getall(CONNECTION, ()),
                     self._relocate[route.upstream.name],
                     request.public_origin,
                 )

@@ -13,6 +13,8 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
+from aiohttp.hdrs import CONTENT_LOCATION, DATE, LOCATION
+
 RawFields = Sequence[tuple[bytes, bytes]]
 
 # RFC 9110 section 7.6.1, with Proxy-* of section 11.7 and Trailer, whose trailers are not passed on.
@@ -47,8 +49,8 @@ FORWARDED: Final = frozenset({b"forwarded", b"x-real-ip"})
 RELOCATED: Final = frozenset({b"location", b"content-location"})
 SET_OUTWARD: Final = frozenset({b"server", b"x-request-id", b"content-length"})
 
-# What RFC 9110 section 5.5 forbids in a value, line ends aside: it is looked for in a whole head.
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# What RFC 9110 section 5.5 allows in a value, and line ends: all that a head may hold.
+_ALLOWED: Final = bytes(code for code in range(256) if code in b"\t\r\n" or (code >= 0x20 and code != 0x7F))
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VIA: Final = b"aiogateway"
 
@@ -101,6 +103,7 @@ _outward: Final = Fates(goes_outward)
 
 
 # What `Connection` usually says; anything else names fields to be removed.
+_USUAL: Final = frozenset({"keep-alive", "close", "Keep-Alive", "Close", "Upgrade", "upgrade"})
 _PLAIN_OPTIONS: Final = frozenset({"keep-alive", "close", "upgrade", "te", ""})
 
 
@@ -109,6 +112,8 @@ def named_by_connection(values: Iterable[str]) -> frozenset[bytes]:
 
     :param values: of each `Connection` field.
     """
+    if all(value in _USUAL for value in values):
+        return frozenset()
     named = {option.strip().lower() for value in values for option in value.split(",")}
     return frozenset(name.encode("utf-8", "surrogateescape") for name in named - _PLAIN_OPTIONS)
 
@@ -119,7 +124,7 @@ def without(fields: RawFields, names: frozenset[bytes]) -> RawFields:
 
 def has_control(head: bytes) -> bool:
     """Whether a head holds a control character other than its line ends and tabs (RFC 9110 section 5.5)."""
-    return _CONTROL.search(head) is not None
+    return bool(head.translate(None, _ALLOWED))
 
 
 def via_count(values: Iterable[str], name: str = VIA.decode()) -> int:
@@ -189,13 +194,13 @@ def outward_lines(
         fields = without(fields, named)
     fates = _outward
     lines = [b": ".join(field) for field in fields if fates[field[0]]]
-    if "Location" in headers or "Content-Location" in headers:
+    if LOCATION in headers or CONTENT_LOCATION in headers:
         lines += [
             b"%b: %b" % (name, relocated(value, relocate, public_origin))
             for name, value in fields
             if name.lower() in RELOCATED
         ]
-    if "Date" not in headers:
+    if DATE not in headers:
         lines.append(date_line())
     return lines
 

@@ -39,10 +39,12 @@ LINGER: Final = 10.0
 
 
 class Answer(Protocol):
-    """What a handler gives back: aiohttp's server calls these, in this order, after the last middleware returned."""
+    """What a handler gives back. `begin`, or aiohttp's `prepare`, is called first, then `write_eof`."""
 
     @property
     def keep_alive(self) -> bool | None: ...
+
+    def begin(self, request: Request) -> None: ...
 
     async def prepare(self, request: Any) -> Any: ...
 
@@ -152,7 +154,11 @@ class ClientConnection(RequestHandler):
         try:
             while not self._force_close and not self._close:
                 if not self._messages:
-                    await self._next_message()
+                    self._waiter = self._loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
                 message, payload = self._messages.popleft()
                 if self._parser is not None:
                     self._parser.message_consumed()
@@ -174,13 +180,6 @@ class ClientConnection(RequestHandler):
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    async def _next_message(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     async def _answer(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader, handler: Handler) -> bool:
         """Answer one request; whether another may follow on this connection."""
         broken = message if isinstance(message, _ErrInfo) else None
@@ -193,7 +192,7 @@ class ClientConnection(RequestHandler):
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
                 await self.finish_response(request, answer, None)
             else:
-                await answer.prepare(request)
+                answer.begin(request)
                 await answer.write_eof()
         except ConnectionError:
             return False

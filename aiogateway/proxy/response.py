@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
+from aiohttp.hdrs import CONTENT_LENGTH
 
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
@@ -50,10 +51,14 @@ class Response:
         self.close = close
         self.keep_alive: bool | None = None
 
-    async def prepare(self, request: Any) -> None:
+    def begin(self, request: Request) -> None:
         """Decide whether the connection is kept (RFC 9112 section 9.3)."""
-        self.request: Request = request
+        self.request = request
         self.keep_alive = request.keep_alive and not self.close and not request.connection.closing
+
+    async def prepare(self, request: Any) -> None:
+        """`begin`, for where aiohttp's server calls."""
+        self.begin(request)
 
     def connection_line(self) -> bytes:
         """The `Connection` line, where the version's default is not what we do; it ends the head."""
@@ -96,20 +101,21 @@ class UpstreamResponse(Response):
     :param min_rate: bytes a second the client must read (`GATEWAY_DOWNLOAD_MIN_RATE`); 0 for event streams.
     """
 
-    __slots__ = ("_chunked", "_credit", "_deadlines", "_looking", "_since", "_unsent", "exchange")
+    __slots__ = ("_chunked", "_credit", "_deadlines", "_looking", "_min_rate", "_since", "_unsent", "exchange")
 
     def __init__(self, exchange: Exchange, lines: list[bytes], deadlines: Deadlines, *, min_rate: int) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
         self._deadlines = deadlines
-        self._credit = Credit(min_rate)
+        self._min_rate = min_rate
+        self._credit: Credit | None = None
         self._chunked = False
 
     def _head(self) -> bytes:
         """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""
         request, message = self.request, self.exchange.message
-        length = message.headers.get("Content-Length")
+        length = message.headers.get(CONTENT_LENGTH)
         empty = request.method == "HEAD" or self.status in (204, 304)
         if length is not None and self.status != 204 and not message.chunked:
             framing = b"\r\nContent-Length: %b\r\n" % length.encode()
@@ -129,8 +135,17 @@ class UpstreamResponse(Response):
         :raises ConnectionResetError: the client is gone, or had to be cut off.
         """
         exchange, request = self.exchange, self.request
+        payload = exchange.payload
         try:
-            await self._relay(request, exchange)
+            head, arrived = self._head(), payload.read_nowait()
+            if payload.is_eof() and len(arrived) <= SMALL_ANSWER:
+                if self._chunked:
+                    arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
+                request.write(head + arrived)
+            else:
+                await self._relay(request, exchange, head, arrived)
+            if request.must_wait:
+                await self._wait_for_client(request)
         except (aiohttp.ClientError, Problem) as exc:
             exchange.abort()
             request.abort()
@@ -140,32 +155,24 @@ class UpstreamResponse(Response):
             raise
         exchange.finish()
 
-    async def _relay(self, request: Request, exchange: Exchange) -> None:
-        head, payload = self._head(), exchange.payload
-        arrived = payload.read_nowait()
-        if payload.is_eof() and len(arrived) <= SMALL_ANSWER:
+    async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
+        request.write(head)
+        exchange.read_plainly()
+        chunk = arrived or await exchange.read()
+        while chunk:
             if self._chunked:
-                arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
-            request.write(head + arrived)
-        else:
-            request.write(head)
-            exchange.read_plainly()
-            chunk = arrived or await exchange.read()
-            while chunk:
-                if self._chunked:
-                    write_chunk(request.write, chunk)
-                else:
-                    request.write(chunk)
-                if request.must_wait:
-                    await self._wait_for_client(request)
-                chunk = await exchange.read()
-            if self._chunked:
-                request.write(b"0\r\n\r\n")
-        if request.must_wait:
-            await self._wait_for_client(request)
+                write_chunk(request.write, chunk)
+            else:
+                request.write(chunk)
+            if request.must_wait:
+                await self._wait_for_client(request)
+            chunk = await exchange.read()
+        if self._chunked:
+            request.write(b"0\r\n\r\n")
 
     async def _wait_for_client(self, request: Request) -> None:
         """Wait while the client reads; one that reads slower than the least rate is cut off."""
+        self._credit = self._credit or Credit(self._min_rate)
         self._since, self._unsent = self._deadlines.clock(), request.unsent()
         self._looking = self._deadlines.after(LOOK, self._look)
         try:
@@ -185,7 +192,7 @@ class UpstreamResponse(Response):
         now, left = self._deadlines.clock(), self.request.unsent()
         waited, read = now - self._since, self._unsent - left
         self._since, self._unsent = now, left
-        return self._credit.spend(waited, read)
+        return self._credit is None or self._credit.spend(waited, read)
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

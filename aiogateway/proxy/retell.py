@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 import structlog
+from aiohttp.hdrs import CONTENT_TYPE
 from aiohttp.http_parser import RawResponseMessage
 
 from aiogateway.errors import Problem
@@ -32,7 +33,7 @@ _BLANK: Final = re.compile(r"\s+")
 
 
 def media_type(message: RawResponseMessage) -> str:
-    return message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return message.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
 
 def is_retold(message: RawResponseMessage, route: Route) -> bool:
@@ -46,7 +47,7 @@ def detail_of(message: RawResponseMessage, body: bytes) -> str | None:
     """The text of a 4xx as one line; None when nothing readable is there."""
     if "Content-Encoding" in message.headers:
         return None
-    charset = re.search(r'charset="?([\w.:-]+)', message.headers.get("Content-Type", ""), re.IGNORECASE)
+    charset = re.search(r'charset="?([\w.:-]+)', message.headers.get(CONTENT_TYPE, ""), re.IGNORECASE)
     try:
         text = body.decode(charset[1] if charset else "utf-8", "replace")
     except LookupError:

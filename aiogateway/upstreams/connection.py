@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import aiohttp
@@ -17,7 +18,6 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.helpers import TimerNoop, set_exception
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -33,17 +33,16 @@ _UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
 
 
 class UpstreamProtocol(ResponseHandler):
-    """aiohttp's client protocol, which also knows whether anything came since the request was sent."""
+    """aiohttp's client protocol, which also knows what came first since the request was sent."""
 
     answered = False
+    first = b""
     plain: PlainBody | None = None
 
     def data_received(self, data: bytes) -> None:
         if not self.answered:
             self.answered = True
-            if is_lax(data):
-                self.set_exception(HttpProcessingError(message="bare LF or a folded line"))
-                return
+            self.first = data
         if (plain := self.plain) is not None:
             if not data:
                 return
@@ -69,24 +68,30 @@ class UpstreamProtocol(ResponseHandler):
         super().connection_lost(exc)
 
 
-def is_lax(data: bytes) -> bool:
-    """Whether the beginning of an answer has line ends or folded lines that aiohttp's parser takes and we don't.
+def is_lax(data: bytes, fields: int) -> bool:
+    """Whether a head has bare line feeds or folded lines, which aiohttp's parser takes (RFC 9112 sections 2.2, 5.2).
 
-    RFC 9112 sections 2.2 and 5.2. Only what came with the first bytes is looked at: a head that comes in pieces is
-    taken as the parser reads it, which is safe, for it is never given on as it came.
+    :param data: the first bytes of an answer. A head that goes on behind them is taken as the parser reads it: that
+        is safe, for no head is given on as it came.
+    :param fields: how many the parser found.
     """
     end = data.find(b"\r\n\r\n")
-    head = data if end < 0 else data[:end]
-    return head.count(b"\n") != head.count(b"\r\n") or b"\n " in head or b"\n\t" in head
+    if end < 0:
+        return data.count(b"\n") != data.count(b"\r\n")
+    lines = data.count(b"\n", 0, end)
+    return lines != fields or data.count(b"\r", 0, end) != lines
 
 
 class UpstreamConnection:
     """A connection taken from a session's connector, and never given back to it: its pool keeps it.
 
     :param now: the clock's time, in seconds.
+    :ivar read: gives the head of the next answer, interim ones included, and its body's stream. Raises
+        `aiohttp.ClientError` when the connection is lost, `HttpProcessingError` when what came can't be parsed.
+    :ivar payload: the body that is being read, set by who reads it.
     """
 
-    __slots__ = ("_bodiless", "_connection", "_payload", "_protocol", "born", "idle_since", "reused")
+    __slots__ = ("_bodiless", "_connection", "_protocol", "born", "idle_since", "payload", "read", "reused")
 
     def __init__(self, connection: Connection, now: float) -> None:
         protocol = connection.protocol
@@ -94,7 +99,8 @@ class UpstreamConnection:
             raise TypeError(f"the connector made a {type(protocol).__name__}")
         self._connection = connection
         self._protocol = protocol
-        self._payload: StreamReader = EMPTY_PAYLOAD
+        self.read: Callable[[], Awaitable[tuple[RawResponseMessage, StreamReader]]] = protocol.read
+        self.payload: StreamReader = EMPTY_PAYLOAD
         self._bodiless: bool | None = None
         self.born = now
         self.idle_since = now
@@ -109,6 +115,11 @@ class UpstreamConnection:
     def answered(self) -> bool:
         """Whether a byte came since `begin`."""
         return self._protocol.answered
+
+    def is_lax(self, message: RawResponseMessage) -> bool:
+        """Whether the first head of the answer is one that only a lax parser takes."""
+        first, self._protocol.first = self._protocol.first, b""
+        return is_lax(first, len(message.raw_headers))
 
     def begin(self, data: bytes, *, bodiless: bool) -> None:
         """Start an exchange: write the request's head, with its body when that is small.
@@ -150,22 +161,12 @@ class UpstreamConnection:
         """
         await self._protocol._drain_helper()
 
-    async def read_head(self) -> tuple[RawResponseMessage, StreamReader]:
-        """The head of the next answer, interim ones included, and its body's stream.
-
-        :raises aiohttp.ClientError: the connection was lost.
-        :raises aiohttp.http_exceptions.HttpProcessingError: what came can't be parsed.
-        """
-        message, payload = await self._protocol.read()
-        self._payload = payload
-        return message, payload
-
     def read_plainly(self, length: int) -> None:
         """Hand the rest of the answer's body on as it comes, past the parser.
 
         :param length: of the whole body, as announced.
         """
-        payload = self._payload
+        payload = self.payload
         if not payload.is_eof():
             self._protocol.plain = PlainBody(payload, length - payload.total_bytes)
             self._bodiless = None  # the next exchange needs a new parser
@@ -173,12 +174,12 @@ class UpstreamConnection:
     def fail(self, exc: Exception) -> None:
         """Wake whoever reads head or body with an exception."""
         self._protocol.set_exception(exc)
-        if self._payload is not EMPTY_PAYLOAD:
-            set_exception(self._payload, exc)
+        if self.payload is not EMPTY_PAYLOAD:
+            set_exception(self.payload, exc)
 
     def close(self) -> None:
         """Close in good order; for a connection that nothing waits on."""
-        self._payload = EMPTY_PAYLOAD
+        self.payload = EMPTY_PAYLOAD
         self._connection.close()
 
     def abort(self) -> None:

@@ -1,0 +1,151 @@
+"""The public listener on a real socket, with a handler of the test's own, and a client that sends what it is told to.
+
+Deadlines go by a clock that stands still, so a test says when a wait is over; timers of the event loop are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import termios
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from aiogateway.address import Network
+from aiogateway.deadlines import Deadlines
+from aiogateway.errors import Problem
+from aiogateway.proxy.listener import ClientConnection, Handler, Server
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import Response, problem_response
+from tests.clock import Clock, eventually
+
+# Seconds that any one wait of a test may take.
+PATIENCE = 3.0
+
+
+@dataclass
+class Answer:
+    """One answer as it came. `lines` are its fields, by name in lower case; the last of equal names wins."""
+
+    status: int
+    lines: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Client:
+    """A client's end of a connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def answer(self, *, bodiless: bool = False) -> Answer:
+        """The next answer; its body must have a `Content-Length`, unless it has none whatever the head says."""
+        async with asyncio.timeout(PATIENCE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            start, *fields = head[:-4].split("\r\n")
+            lines = {name.lower(): value for name, _, value in (line.partition(": ") for line in fields)}
+            body = await self.reader.readexactly(0 if bodiless else int(lines.get("content-length", "0")))
+        assert start.startswith("HTTP/1.1 ")
+        return Answer(int(start.split()[1]), lines, body)
+
+    async def rest(self) -> bytes:
+        """Everything up to the connection's end."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read(-1)
+
+    async def leave(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+class Served:
+    """A server that listens."""
+
+    def __init__(self, server: Server, deadlines: Deadlines, clock: Clock, port: int) -> None:
+        self.server = server
+        self.deadlines = deadlines
+        self.clock = clock
+        self._port = port
+        self._clients: list[Client] = []
+
+    async def client(self, data: bytes = b"") -> Client:
+        """A new connection, on which these bytes are sent."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self._port))
+        self._clients.append(client)
+        client.send(data)
+        return client
+
+    def connection(self) -> ClientConnection:
+        """The server's end of the only connection."""
+        (connection,) = self.server.connections
+        return cast(ClientConnection, connection)
+
+    async def caught_up(self) -> None:
+        """Wait until the server took in every byte that was sent on the only connection."""
+        transport = self.connection().transport
+        assert transport is not None
+        number = transport.get_extra_info("socket").fileno()
+        await eventually(
+            lambda: fcntl.ioctl(number, termios.FIONREAD, bytes(4)) == bytes(4), "the server reads what was sent"
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        """Let deadlines expire."""
+        self.clock.advance(seconds)
+        self.deadlines.sweep()
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.leave()
+        for connection in self.server.connections:
+            connection.force_close()
+        await eventually(lambda: not self.server.connections, "every connection ends")
+
+
+def answer_unparsed(problem: Problem) -> Response:
+    return problem_response(problem, "unparsed", close=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    handler: Handler, *, keepalive_timeout: float = 75.0, trusted: Sequence[Network] = ()
+) -> AsyncIterator[Served]:
+    """A listener on a free port of 127.0.0.1, closed with all its connections at the end."""
+    clock = Clock()
+    deadlines = Deadlines(clock)
+    server = Server(
+        handler,
+        answer_unparsed=answer_unparsed,
+        refuse=lambda problem: answer_unparsed(problem).in_full(),
+        deadlines=deadlines,
+        header_timeout=10.0,
+        keepalive_timeout=keepalive_timeout,
+        trusted=trusted,
+    )
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    served = Served(server, deadlines, clock, listener.sockets[0].getsockname()[1])
+    try:
+        yield served
+    finally:
+        listener.close()
+        await served.close()
+
+
+async def echo(request: Request) -> Response:
+    """Says what it was asked, with the body it was sent; a problem of the body becomes the answer."""
+    parts: list[bytes] = []
+    try:
+        while chunk := await request.content.readany():
+            parts.append(chunk)
+    except Problem as problem:
+        return problem_response(problem, "echo", close=True)
+    major, minor = request.version
+    lines = [f"X-Asked: {request.method} {request.path}{request.query} {major}.{minor}".encode()]
+    return Response(200, lines, b"".join(parts))

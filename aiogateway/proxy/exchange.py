@@ -118,6 +118,8 @@ class Exchange:
         finally:
             self._stand_down()
         check(message)
+        if message.chunked:
+            connection.renew_parser()
         self._headed = True
         self.message = message
         self.payload = connection.payload = payload

@@ -60,7 +60,7 @@ class ClientConnection(RequestHandler):
     _current_request: Any  # ours, not aiohttp's
     finish_response: Any
 
-    __slots__ = ("_head_deadline", "_plain", "closing", "peer", "scheme", "server", "trusted", "trusted_peer")
+    __slots__ = ("_head_deadline", "_last", "_plain", "closing", "peer", "scheme", "server", "trusted", "trusted_peer")
 
     def __init__(self, server: Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
@@ -72,6 +72,7 @@ class ClientConnection(RequestHandler):
         self.scheme = "http"
         self._head_deadline: Deadline | None = None
         self._plain: PlainBody | None = None
+        self._last = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -132,6 +133,7 @@ class ClientConnection(RequestHandler):
             if not data:
                 return
         super().data_received(data)
+        self._last = data[-4:]
         messages = self._messages
         if messages:
             if self._head_deadline is not None:
@@ -201,7 +203,20 @@ class ClientConnection(RequestHandler):
             self._request_in_progress = False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        return bool(answer.keep_alive) and payload.is_eof()
+        if not answer.keep_alive or not payload.is_eof():
+            return False
+        return not request.message.chunked or self._shed_trailers()
+
+    def _shed_trailers(self) -> bool:
+        """After a body in chunks: whether its trailers are kept from the next request; else none may follow.
+
+        aiohttp's parser gives a body's trailers out as the first fields of the request behind it. A new parser knows
+        nothing of them, but may only take over between two requests.
+        """
+        if self._messages or self._last != b"\r\n\r\n":
+            return False
+        self._parser = self.server.make_parser(self)
+        return True
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read what is left of a body, within a bound: a close with bytes unread would lose the answer on its way."""

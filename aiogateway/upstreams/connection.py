@@ -116,6 +116,10 @@ class UpstreamConnection:
         """Whether a byte came since `begin`."""
         return self._protocol.answered
 
+    def renew_parser(self) -> None:
+        """Read the next answer with a new parser: aiohttp's gives a body's trailers out as fields of what follows."""
+        self._bodiless = None
+
     def is_lax(self, message: RawResponseMessage) -> bool:
         """Whether the first head of the answer is one that only a lax parser takes."""
         first, self._protocol.first = self._protocol.first, b""

@@ -233,3 +233,22 @@ def test_an_answer_may_come_byte_by_byte(gateway: Gateway, backend: Backend) -> 
 
     answer = gateway.get(backend.serve(drop_by_drop))
     assert (answer.data, answer.value("x-a")) == (b"hello!", "1")
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one write", "one after the other"])
+def test_a_trailer_of_one_request_is_never_a_field_of_the_next(
+    gateway: Gateway, backend: Backend, together: bool
+) -> None:
+    first, second = backend.serve(reply()), backend.serve(reply())
+    chunked = (
+        f"POST {first} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Smuggled: 1\r\n\r\n"
+    )
+    with gateway.client() as client:
+        if together:
+            client.send(chunked.encode() + request("GET", second))
+            assert client.read().status == 200
+            assert client.hung_up()
+        else:
+            assert client.ask(chunked.encode()).status == 200
+            assert client.ask(request("GET", second)).status == 200
+            assert backend.wait_for(second).values("x-smuggled") == []

@@ -1,105 +1,16 @@
-"""One request and its answer over a real connection, with time in the test's hand."""
+"""One request and its answer over a real connection: what is waited for, what is sent, and who gets the connection."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
 
-import aiohttp
 import pytest
 
-from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.body import RequestBody
-from aiogateway.proxy.exchange import JOIN, Exchange, StaleConnection, write_chunk
-from aiogateway.proxy.headers import RawFields
-from aiogateway.upstreams.pool import Pool
-from tests.clock import Clock, eventually
-from tests.upstreams.scripted import Peer, Script, answering, connecting
-from tests.upstreams.standing import limits
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-EMPTY = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
-TIMEOUT, IDLE = 60.0, 30.0
-
-
-class Upload(RequestBody):
-    """A body whose pieces the test gives, one by one; an exception is raised where it stands."""
-
-    __slots__ = ("pieces",)
-
-    def __init__(self, *pieces: bytes | Exception) -> None:
-        self.length = None
-        self.pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue()
-        for piece in pieces:
-            self.pieces.put_nowait(piece)
-
-    async def read(self) -> bytes:
-        piece = await self.pieces.get()
-        if isinstance(piece, Exception):
-            raise piece
-        return piece
-
-
-class Bench:
-    """A pool over a real upstream, and exchanges with it."""
-
-    def __init__(self, pool: Pool, deadlines: Deadlines, clock: Clock) -> None:
-        self.pool = pool
-        self.deadlines = deadlines
-        self.clock = clock
-        self.interim: list[tuple[RawFields, Sequence[str]]] = []
-        self._begun: list[Exchange] = []
-
-    async def exchange(self) -> Exchange:
-        connection = self.pool.take() or await self.pool.acquire()
-        exchange = Exchange(self.pool, connection, self.deadlines, timeout=TIMEOUT, idle=IDLE)
-        self._begun.append(exchange)
-        return exchange
-
-    async def send(self, exchange: Exchange, data: bytes = GET, rest: RequestBody | None = None) -> None:
-        async with asyncio.timeout(3):
-            await exchange.send(
-                data, rest, chunked=True, bodiless=False, interim=lambda *told: self.interim.append(told)
-            )
-
-    async def get(self) -> tuple[Exchange, bytes]:
-        """A whole exchange, but for its end, and the body."""
-        exchange = await self.exchange()
-        await self.send(exchange)
-        return exchange, await everything(exchange)
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.deadlines.sweep()
-
-    def close(self) -> None:
-        for exchange in self._begun:
-            exchange.abort()
-        self.pool.close()
-
-
-async def everything(exchange: Exchange) -> bytes:
-    parts: list[bytes] = []
-    while chunk := await exchange.read():
-        parts.append(chunk)
-    return b"".join(parts)
-
-
-@contextlib.asynccontextmanager
-async def bench_for(script: Script) -> AsyncIterator[Bench]:
-    clock = Clock(asyncio.get_running_loop().time())
-    deadlines = Deadlines(clock)
-    async with connecting(script) as connect:
-        bench = Bench(Pool("b", limits(keepalive_timeout=1e6, max_age=1e6), connect, deadlines), deadlines, clock)
-        try:
-            yield bench
-        finally:
-            bench.close()
-            assert (bench.pool.in_use, bench.pool.streams, len(deadlines)) == (0, 0, 0), "something outlived its end"
+from aiogateway.proxy.exchange import JOIN, write_chunk
+from tests.clock import eventually
+from tests.proxy.exchanging import EMPTY, IDLE, OK, POST, TIMEOUT, Upload, bench_for, everything
+from tests.upstreams.scripted import Peer, answering
 
 
 async def test_a_connection_goes_back_once_its_answer_is_read() -> None:
@@ -231,81 +142,6 @@ async def test_a_body_that_fails_behind_an_early_head_ends_the_answer_with_its_p
         upload.pieces.put_nowait(Problem("request_timeout"))
         with pytest.raises(Problem, match="request_timeout"):
             await exchange.read()
-
-
-async def test_interim_answers_are_told_or_passed_over_and_the_answer_follows() -> None:
-    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\n"
-    async with bench_for(answering(interim + b"HTTP/1.1 102 Processing\r\n\r\n" + OK, OK)) as bench:
-        exchange, body = await bench.get()
-        assert (exchange.message.code, body) == (200, b"ok")
-        exchange.finish()
-        assert bench.interim == [(((b"Link", b"</a>"), (b"Connection", b"x")), ["x"])]
-        exchange, body = await bench.get()
-        assert body == b"ok"
-        exchange.finish()
-
-
-BAD = {
-    "nonsense": b"nonsense\r\n\r\n",
-    "an unsolicited switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50,
-    "an unknown interim answer": b"HTTP/1.1 199 Whatever\r\n\r\n" + OK,
-    "a status that is none": b"HTTP/1.1 999 Whatever\r\nContent-Length: 0\r\n\r\n",
-    "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "an unknown coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "a coding twice": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunks in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "nothing": b"",
-    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
-}
-
-
-@pytest.mark.parametrize("answer", BAD.values(), ids=BAD)
-async def test_what_is_no_answer_is_a_bad_response(answer: bytes) -> None:
-    async with bench_for(answering(answer, then=closing)) as bench:
-        exchange = await bench.exchange()
-        with pytest.raises(Problem, match="upstream_bad_response") as caught:
-            await bench.send(exchange)
-        assert "nonsense" not in caught.value.detail
-
-
-async def closing(peer: Peer) -> None:
-    peer.close()
-
-
-async def test_a_kept_connection_that_closes_without_a_byte_is_stale_and_a_new_one_is_not() -> None:
-    async def one_answer(peer: Peer) -> None:
-        await peer.head()
-        await peer.say(OK)
-        await peer.head()
-
-    async with bench_for(one_answer) as bench:
-        first, _ = await bench.get()
-        first.finish()
-        second = await bench.exchange()
-        with pytest.raises(StaleConnection):
-            await bench.send(second)
-        second.abort()
-
-
-async def test_a_kept_connection_on_which_an_answer_began_is_not_stale() -> None:
-    async with bench_for(answering(OK, b"HTTP/1.1 2", then=closing)) as bench:
-        first, _ = await bench.get()
-        first.finish()
-        second = await bench.exchange()
-        with pytest.raises(Problem, match="upstream_bad_response"):
-            await bench.send(second)
-
-
-async def test_a_body_that_breaks_off_is_an_error_and_costs_the_connection() -> None:
-    async with bench_for(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", then=closing)) as bench:
-        exchange = await bench.exchange()
-        await bench.send(exchange)
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await everything(exchange)
-        exchange.finish()
-        assert (bench.pool.idle, bench.pool.in_use) == (0, 0)
 
 
 async def test_an_event_stream_leaves_the_count_and_may_be_silent_for_longer() -> None:

@@ -6,6 +6,8 @@ aiohttp's and asyncio's own messages come out in the same form.
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import sys
 from typing import Any
@@ -15,7 +17,10 @@ import structlog
 
 
 def _as_json(event: structlog.typing.EventDict, **options: Any) -> str:
-    return orjson.dumps(event, **options).decode()
+    try:
+        return orjson.dumps(event, **options).decode()
+    except TypeError:  # a lone surrogate, from bytes that were no text: the slower way can spell it
+        return json.dumps(event, default=str)
 
 
 def _reshape(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -30,6 +35,8 @@ def configure(level: str, form: str) -> None:
     :param level: the least level that is written (`GATEWAY_LOG_LEVEL`).
     :param form: `json` or `text` (`GATEWAY_LOG_FORMAT`).
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a log line is never lost to a character
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,

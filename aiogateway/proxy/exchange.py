@@ -101,7 +101,7 @@ class Exchange:
         try:
             for seen in range(MAX_INTERIM):
                 message, payload = await connection.read()
-                if not seen and connection.is_lax(message):
+                if not seen and not connection.take_head(message):
                     raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
                 if message.code >= 200:
                     break
@@ -118,8 +118,6 @@ class Exchange:
         finally:
             self._stand_down()
         check(message)
-        if message.chunked:
-            connection.renew_parser()
         self._headed = True
         self.message = message
         self.payload = connection.payload = payload
@@ -210,6 +208,7 @@ class Exchange:
             return
         self._over = True
         self._stand_down()
+        self._connection.complete(self.message)
         if self._established:
             self._pool.end_stream(self._connection)
         else:

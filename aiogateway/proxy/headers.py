@@ -190,8 +190,10 @@ def outward_lines(
     :param public_origin: what the client calls us, as `https://host:port`; asked for only when it is needed.
     :raises MalformedName: a name is no token.
     """
+    dated = DATE in headers
     if connection and (named := named_by_connection(connection)):
         fields = without(fields, named)
+        dated = dated and b"date" not in named
     fates = _outward
     lines = [b": ".join(field) for field in fields if fates[field[0]]]
     if LOCATION in headers or CONTENT_LOCATION in headers:
@@ -200,22 +202,26 @@ def outward_lines(
             for name, value in fields
             if name.lower() in RELOCATED
         ]
-    if DATE not in headers:
+    if not dated:
         lines.append(date_line())
     return lines
 
 
 def relocated(location: bytes, relocate: Mapping[bytes, bytes], public_origin: Callable[[], bytes]) -> bytes:
     """A `Location` that names a destination of the upstream, with the public origin instead (contract)."""
-    scheme, separator, rest = location.partition(b"://")
-    if not separator:
+    scheme, separator, rest = location.partition(b"//")
+    if not separator or scheme.lower() not in (b"", b"http:", b"https:"):
         return location
     cut = min((at for at in map(rest.find, (b"/", b"?", b"#")) if at >= 0), default=len(rest))
-    base = relocate.get(origin(scheme, rest[:cut]))
+    authority, path = rest[:cut], rest[cut:]
+    # A reference without a scheme (RFC 3986 section 4.2) has the one that the upstream was asked with.
+    schemes = (scheme[:-1],) if scheme else (b"http", b"https")
+    base = next((relocate[found] for name in schemes if (found := origin(name, authority)) in relocate), None)
     if base is None:
         return location
-    path = rest[cut:]
-    return public_origin() + (path[len(base) :] if base and path.startswith(base + b"/") else path)
+    if base and path.startswith(base) and path[len(base) : len(base) + 1] in (b"", b"/", b"?", b"#"):
+        path = path[len(base) :]
+    return public_origin() + path
 
 
 def origin(scheme: bytes, authority: bytes) -> bytes:

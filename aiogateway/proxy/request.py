@@ -5,8 +5,10 @@ aiohttp's own `Request` costs more than the whole way through the gateway.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
 
 from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
@@ -23,8 +25,29 @@ from aiogateway.proxy.headers import (
 )
 from aiogateway.routes import Match, Route
 
-if TYPE_CHECKING:
-    from aiogateway.proxy.listener import ClientConnection
+
+class Connection(Protocol):
+    """What a request needs of the client's connection it came on."""
+
+    peer: str
+    scheme: str
+    trusted_peer: bool
+    closing: bool
+    transport: asyncio.Transport | None
+
+    @property
+    def trusted(self) -> Sequence[IPv4Network | IPv6Network]: ...
+
+    @property
+    def writing_paused(self) -> bool: ...
+
+    async def drain(self) -> None: ...
+
+    def read_plainly(self, content: StreamReader, length: int) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def force_close(self) -> None: ...
 
 
 class Request:
@@ -55,7 +78,7 @@ class Request:
         self,
         message: RawRequestMessage,
         payload: StreamReader,
-        connection: ClientConnection,
+        connection: Connection,
     ) -> None:
         self.message = message
         self.content = payload

@@ -27,6 +27,10 @@ MAX_LOGGED: Final = 2 * 1024
 MAX_READ: Final = 64 * 1024
 KEPT: Final = frozenset({b"retry-after", b"www-authenticate", b"allow", b"set-cookie"})
 
+# What error pages are written in. Python knows many more, some of which are no charsets, or raise whatever is asked.
+CHARSETS: Final = {"iso-8859-1": "cp1252", "latin1": "cp1252", "windows-1252": "cp1252", "utf-16": "utf-16"}
+
+_CHARSET: Final = re.compile(r'charset="?([\w.:-]+)', re.IGNORECASE)
 _HIDDEN: Final = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^>]*>")
 _BLANK: Final = re.compile(r"\s+")
@@ -47,11 +51,8 @@ def detail_of(message: RawResponseMessage, body: bytes) -> str | None:
     """The text of a 4xx as one line; None when nothing readable is there."""
     if "Content-Encoding" in message.headers:
         return None
-    charset = re.search(r'charset="?([\w.:-]+)', message.headers.get(CONTENT_TYPE, ""), re.IGNORECASE)
-    try:
-        text = body.decode(charset[1] if charset else "utf-8", "replace")
-    except LookupError:
-        text = body.decode("utf-8", "replace")
+    charset = _CHARSET.search(message.headers.get(CONTENT_TYPE, ""))
+    text = body.decode(CHARSETS.get(charset[1].lower(), "utf-8") if charset else "utf-8", "replace")
     if media_type(message) == "text/html":
         text = html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
     text = _BLANK.sub(" ", "".join(char if char.isprintable() else " " for char in text)).strip()

@@ -35,14 +35,19 @@ _UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
 class UpstreamProtocol(ResponseHandler):
     """aiohttp's client protocol, which also knows what came first since the request was sent."""
 
+    active = False
     answered = False
     first = b""
+    received = 0
     plain: PlainBody | None = None
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         if not self.answered:
             self.answered = True
             self.first = data
+            if not self.active and data:
+                self.force_close()  # nobody asked: whatever this is, it must not be read as an answer
         if (plain := self.plain) is not None:
             if not data:
                 return
@@ -68,18 +73,20 @@ class UpstreamProtocol(ResponseHandler):
         super().connection_lost(exc)
 
 
-def is_lax(data: bytes, fields: int) -> bool:
-    """Whether a head has bare line feeds or folded lines, which aiohttp's parser takes (RFC 9112 sections 2.2, 5.2).
+def head_size(data: bytes, fields: int) -> int:
+    """How many bytes a head has; 0 when it goes on behind `data`, -1 when only a lax parser takes it.
 
-    :param data: the first bytes of an answer. A head that goes on behind them is taken as the parser reads it: that
-        is safe, for no head is given on as it came.
+    aiohttp's parser takes bare line feeds and folded lines (RFC 9112 sections 2.2, 5.2). A head that comes in pieces
+    is taken as the parser reads it: that is safe, for no head is given on as it came.
+
+    :param data: the first bytes of an answer.
     :param fields: how many the parser found.
     """
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        return data.count(b"\n") != data.count(b"\r\n")
+        return 0 if data.count(b"\n") == data.count(b"\r\n") else -1
     lines = data.count(b"\n", 0, end)
-    return lines != fields or data.count(b"\r", 0, end) != lines
+    return end + 4 if lines == fields and data.count(b"\r", 0, end) == lines else -1
 
 
 class UpstreamConnection:
@@ -91,7 +98,17 @@ class UpstreamConnection:
     :ivar payload: the body that is being read, set by who reads it.
     """
 
-    __slots__ = ("_bodiless", "_connection", "_protocol", "born", "idle_since", "payload", "read", "reused")
+    __slots__ = (
+        "_bodiless",
+        "_connection",
+        "_head_size",
+        "_protocol",
+        "born",
+        "idle_since",
+        "payload",
+        "read",
+        "reused",
+    )
 
     def __init__(self, connection: Connection, now: float) -> None:
         protocol = connection.protocol
@@ -102,6 +119,7 @@ class UpstreamConnection:
         self.read: Callable[[], Awaitable[tuple[RawResponseMessage, StreamReader]]] = protocol.read
         self.payload: StreamReader = EMPTY_PAYLOAD
         self._bodiless: bool | None = None
+        self._head_size = 0
         self.born = now
         self.idle_since = now
         self.reused = False
@@ -116,14 +134,27 @@ class UpstreamConnection:
         """Whether a byte came since `begin`."""
         return self._protocol.answered
 
-    def renew_parser(self) -> None:
-        """Read the next answer with a new parser: aiohttp's gives a body's trailers out as fields of what follows."""
-        self._bodiless = None
-
-    def is_lax(self, message: RawResponseMessage) -> bool:
-        """Whether the first head of the answer is one that only a lax parser takes."""
+    def take_head(self, message: RawResponseMessage) -> bool:
+        """Look at the first head of an answer; False when it is one that only a lax parser takes."""
         first, self._protocol.first = self._protocol.first, b""
-        return is_lax(first, len(message.raw_headers))
+        self._head_size = head_size(first, len(message.raw_headers))
+        return self._head_size >= 0
+
+    def complete(self, message: RawResponseMessage) -> None:
+        """The exchange is over, with this as its answer's head: see whether anything came that doesn't belong to it.
+
+        The parser serves the next exchange too when every byte is accounted for. Otherwise a new one does: the old
+        may have begun to read something behind the answer, and aiohttp's gives a body's trailers out as fields of
+        what follows.
+        """
+        protocol = self._protocol
+        protocol.active = protocol.answered = False
+        if protocol.plain is not None or self._bodiless is None:
+            return
+        if message.chunked or not self._head_size:
+            self._bodiless = None
+        elif protocol.received != self._head_size + self.payload.total_bytes:
+            protocol.force_close()
 
     def begin(self, data: bytes, *, bodiless: bool) -> None:
         """Start an exchange: write the request's head, with its body when that is small.
@@ -144,7 +175,7 @@ class UpstreamConnection:
                 max_field_size=MAX_LINE,
                 max_headers=MAX_FIELDS,
             )
-        protocol.answered = False
+        protocol.active, protocol.answered, protocol.received = True, False, 0
         self.write(data)
 
     def write(self, data: bytes) -> None:

@@ -130,21 +130,19 @@ class Pool:
         loop, and as many begin in the next.
         """
         now, limits = self._clock(), self.limits
-        kept: list[UpstreamConnection] = []
-        surplus = len(self._idle) - limits.max_keepalive
-        for connection in self._idle:  # the one used longest ago comes first
-            idle_for = now - connection.idle_since
-            surplus -= 1
-            if (
-                idle_for < limits.keepalive_timeout
-                and now - connection.born < limits.max_age
-                and (surplus < 0 or idle_for < SURPLUS)
-                and connection.is_reusable()
-            ):
-                kept.append(connection)
+        fit: list[UpstreamConnection] = []
+        for connection in self._idle:
+            if self._is_fit(connection, now):
+                fit.append(connection)
             else:
                 connection.close()
-        self._idle = kept
+        surplus = max(0, len(fit) - limits.max_keepalive)
+        self._idle = []
+        for place, connection in enumerate(fit):  # the one used longest ago comes first
+            if place < surplus and now - connection.idle_since >= SURPLUS:
+                connection.close()
+            else:
+                self._idle.append(connection)
 
     def close(self) -> None:
         """Close idle connections; those in use close when they are given back."""
@@ -154,18 +152,21 @@ class Pool:
 
     def _take_idle(self) -> UpstreamConnection | None:
         """The idle connection used last: it is the likeliest to be open still, and lets the others grow old."""
-        now, limits = self._clock(), self.limits
+        now = self._clock()
         while self._idle:
             connection = self._idle.pop()
-            if (
-                connection.is_reusable()
-                and now - connection.idle_since < limits.keepalive_timeout
-                and now - connection.born < limits.max_age
-            ):
+            if self._is_fit(connection, now):
                 connection.reused = True
                 return connection
             connection.close()
         return None
+
+    def _is_fit(self, connection: UpstreamConnection, now: float) -> bool:
+        return (
+            connection.is_reusable()
+            and now - connection.idle_since < self.limits.keepalive_timeout
+            and now - connection.born < self.limits.max_age
+        )
 
     async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.limits.max_pending:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from aiohttp.http_parser import HttpRequestParser
+
 from aiogateway.deadlines import Deadlines
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
@@ -24,7 +26,8 @@ def request(raw: bytes) -> Request:
         trusted=(),
     )
     connection = server()
-    ((message, payload),) = server.make_parser(connection).feed_data(raw)[0]
+    parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)
+    ((message, payload),) = parser.feed_data(raw)[0]
     return Request(message, payload, connection)
 
 

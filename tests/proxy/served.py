@@ -16,7 +16,8 @@ from typing import cast
 from aiogateway.address import Network
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.listener import ClientConnection, Handler, Server
+from aiogateway.proxy.connection import ClientConnection, Handler
+from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, problem_response
 from tests.clock import Clock, eventually
@@ -58,6 +59,13 @@ class Client:
         """Everything up to the connection's end."""
         async with asyncio.timeout(PATIENCE):
             return await self.reader.read(-1)
+
+    async def some(self) -> bytes:
+        """What comes next, or nothing at the connection's end, however that comes about."""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE):
+                return await self.reader.read(65536)
+        return b""
 
     async def leave(self) -> None:
         self.writer.close()
@@ -149,3 +157,13 @@ async def echo(request: Request) -> Response:
     major, minor = request.version
     lines = [f"X-Asked: {request.method} {request.path}{request.query} {major}.{minor}".encode()]
     return Response(200, lines, b"".join(parts))
+
+
+def after(event: asyncio.Event) -> Handler:
+    """An echo that waits first."""
+
+    async def slow(request: Request) -> Response:
+        await event.wait()
+        return await echo(request)
+
+    return slow

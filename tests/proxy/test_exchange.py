@@ -166,7 +166,7 @@ async def test_cancelling_a_send_and_aborting_ends_the_upload_too() -> None:
     async with bench_for(answering()) as bench:
         exchange, upload = await bench.exchange(), Upload(b"abc")
         sending = asyncio.ensure_future(bench.send(exchange, POST, upload))
-        await eventually(lambda: upload.pieces.empty(), "the upload waits for more")
+        await eventually(upload.pieces.empty, "the upload waits for more")
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending

@@ -44,8 +44,7 @@ SPELLINGS = (bytes.lower, bytes.upper, bytes.title, bytes)
 
 
 def cases(table: dict[str, bytes]) -> list[tuple[bytes, bool]]:
-    names = [(name, fate == "goes on") for fate, text in table.items() for name in text.split()]
-    return [(spell(name), goes) for name, goes in names for spell in SPELLINGS]
+    return [(name, fate == "goes on") for fate, text in table.items() for name in text.split()]
 
 
 def outward(fields: Fields, connection: list[str] | None = None, relocate: dict[bytes, bytes] | None = None) -> Fields:
@@ -57,13 +56,15 @@ def outward(fields: Fields, connection: list[str] | None = None, relocate: dict[
 
 @pytest.mark.parametrize(("name", "goes_on"), cases(INWARD))
 def test_a_request_s_field_goes_on_or_stays_by_its_name_however_it_is_spelled(name: bytes, goes_on: bool) -> None:
-    assert inward_lines([(name, b"v")], []) == ([name + b": v"] if goes_on else [])
+    for spelled in (spell(name) for spell in SPELLINGS):
+        assert inward_lines([(spelled, b"v")], []) == ([spelled + b": v"] if goes_on else [])
 
 
 @pytest.mark.parametrize(("name", "goes_on"), cases(OUTWARD))
 def test_an_answer_s_field_goes_on_or_stays_by_its_name_however_it_is_spelled(name: bytes, goes_on: bool) -> None:
-    kept = [field for field in outward([(name, b"v"), (b"Date", b"d")]) if field != (b"Date", b"d")]
-    assert kept == ([(name, b"v")] if goes_on else [])
+    for spelled in (spell(name) for spell in SPELLINGS):
+        kept = [field for field in outward([(spelled, b"v"), (b"Date", b"d")]) if field != (b"Date", b"d")]
+        assert kept == ([(spelled, b"v")] if goes_on else [])
 
 
 def test_repeated_fields_stay_repeated_and_in_order() -> None:
@@ -133,10 +134,9 @@ def test_fates_are_remembered_and_bounded() -> None:
     assert len(fates) == 2
 
 
-@pytest.mark.parametrize("byte", range(256))
-def test_a_control_character_in_a_head_is_found(byte: int) -> None:
-    forbidden = (byte < 32 and byte not in b"\t\r\n") or byte == 127
-    assert has_control(b"X-A: a%cb\r\nX-B: c" % byte) == forbidden
+def test_a_control_character_in_a_head_is_found() -> None:
+    found = {byte for byte in range(256) if has_control(b"X-A: a%cb\r\nX-B: c" % byte)}
+    assert found == {*range(32), 127} - set(b"\t\r\n")
 
 
 @pytest.mark.parametrize(

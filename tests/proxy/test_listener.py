@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 
-from aiogateway.proxy.listener import MAX_FIELD, MAX_FIELDS, MAX_TARGET, Handler, unparsed
+from aiogateway.proxy.connection import MAX_FIELD, MAX_FIELDS, MAX_TARGET, unparsed
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
-from tests.clock import eventually
-from tests.proxy.served import Served, echo, serving
+from tests.proxy.served import echo, serving
 
 HOST = b"Host: a\r\n"
 GET = b"GET /a?b=c HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -51,27 +49,6 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
         client = await served.client(b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode() for path in paths))
         answers = [await client.answer() for _ in paths]
         assert [answer.lines["x-asked"] for answer in answers] == [f"GET {path} 1.1" for path in paths]
-
-
-BODIES = {
-    "length": b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
-    "chunks": b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nX: y\r\n\r\n",
-    "nothing": b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("kind", BODIES)
-async def test_a_request_behind_a_body_is_the_next_one_wherever_the_packets_are_cut(kind: str) -> None:
-    raw = BODIES[kind] + GET
-    async with serving(echo) as served:
-        for cut in range(1, len(raw), 3):
-            client = await served.client(raw[:cut])
-            await asyncio.sleep(0)
-            client.send(raw[cut:])
-            first, second = await client.answer(), await client.answer()
-            assert first.body == (b"" if kind == "nothing" else b"hello")
-            assert second.lines["x-asked"] == "GET /a?b=c 1.1"
-            await client.leave()
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
@@ -165,58 +142,3 @@ async def test_as_many_fields_as_are_allowed_are_taken() -> None:
     async with serving(echo) as served:
         client = await served.client(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (MAX_FIELDS - 1) + b"\r\n")
         assert (await client.answer()).status == 200
-
-
-async def test_a_request_before_one_that_can_t_be_read_is_answered_first() -> None:
-    go_on = asyncio.Event()
-    async with serving(after(go_on)) as served:
-        client = await served.client(GET)
-        await eventually(served.server.busy, "the first is being answered")
-        client.send(b"GARBAGE\r\n\r\n")
-        await waits_behind(served, 1)
-        go_on.set()
-        assert [(await client.answer()).status for _ in range(2)] == [200, 400]
-        assert await client.rest() == b""
-
-
-@pytest.mark.parametrize("together", [False, True], ids=["in a packet of its own", "in the head's packet"])
-async def test_broken_framing_in_a_body_ends_its_reader_with_400(together: bool) -> None:
-    async with serving(echo) as served:
-        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-        client = await served.client(head + b"zz\r\n" * together)
-        if not together:
-            await eventually(served.server.busy, "the handler reads")
-            client.send(b"zz\r\n")
-        answer = await client.answer()
-        assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_request")
-        assert await client.rest() == b"", "what follows can't be told from a body"
-
-
-async def test_broken_framing_in_the_body_of_a_request_that_waits_its_turn_ends_its_reader_too() -> None:
-    go_on = asyncio.Event()
-    async with serving(after(go_on)) as served:
-        client = await served.client(GET)
-        await eventually(served.server.busy, "the first is being answered")
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-        await waits_behind(served, 1)
-        client.send(b"zz\r\n")
-        await waits_behind(served, 2)
-        go_on.set()
-        assert (await client.answer()).status == 200
-        assert (await client.answer()).status == 400
-
-
-def after(event: asyncio.Event) -> Handler:
-    """An echo that waits first."""
-
-    async def slow(request: Request) -> Response:
-        await event.wait()
-        return await echo(request)
-
-    return slow
-
-
-async def waits_behind(served: Served, count: int) -> None:
-    await eventually(lambda: len(served.connection()._messages) == count, f"{count} wait behind the first")
-
-

@@ -34,9 +34,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[Route]:
 def message(code: int, **fields: str) -> RawResponseMessage:
     headers = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
     raw = tuple((name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items())
-    return RawResponseMessage(
-        HttpVersion11, code, "", CIMultiDictProxy(headers), raw, False, None, False, False
-    )
+    return RawResponseMessage(HttpVersion11, code, "", CIMultiDictProxy(headers), raw, False, None, False, False)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +108,34 @@ def test_a_detail_is_at_most_so_long_and_never_half_a_character() -> None:
 
 
 # Every codec of the standard library that decodes text, the odd ones too: an upstream may name any of them.
-CHARSETS = """utf-8 utf-8-sig utf-16 utf-32 utf-7 ascii latin-1 cp1252 cp037 big5 gb18030 shift_jis euc_kr iso2022_jp hz
-    koi8-r mac-roman idna punycode unicode_escape raw_unicode_escape undefined rot13 hex zlib mbcs""".split()
+CHARSETS = [
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-32",
+    "utf-7",
+    "ascii",
+    "latin-1",
+    "cp1252",
+    "cp037",
+    "big5",
+    "gb18030",
+    "shift_jis",
+    "euc_kr",
+    "iso2022_jp",
+    "hz",
+    "koi8-r",
+    "mac-roman",
+    "idna",
+    "punycode",
+    "unicode_escape",
+    "raw_unicode_escape",
+    "undefined",
+    "rot13",
+    "hex",
+    "zlib",
+    "mbcs",
+]
 
 
 @pytest.mark.parametrize("charset", CHARSETS)

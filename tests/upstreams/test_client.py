@@ -109,7 +109,11 @@ async def test_destinations_take_turns_and_each_comes_once(tmp_path: Path) -> No
         rounds = [[destination.url for destination in client.in_turn()] for _ in range(4)]
         a, b, c = (destination.url for destination in client.destinations)
         assert rounds == [[a, b, c], [b, c, a], [c, a, b], [a, b, c]]
-        assert [(each.host, each.base) for each in client.destinations] == [(b"a:1", b""), (b"b:2", b"/base"), (b"c", b"")]
+        assert [(each.host, each.base) for each in client.destinations] == [
+            (b"a:1", b""),
+            (b"b:2", b"/base"),
+            (b"c", b""),
+        ]
 
 
 async def test_a_refused_connection_is_told_and_its_reason_logged(tmp_path: Path) -> None:
@@ -165,14 +169,16 @@ async def test_a_certificate_must_be_of_the_bundle_and_of_the_name(
     accepted: bool,
 ) -> None:
     keys = ({"ca_file": str(bundle)} if trusted else {}) | ({"server_name": server_name} if server_name else {})
-    async with secured(authority, issued_to) as port:
-        async with at_work(described(tmp_path, f"https://127.0.0.1:{port}", **keys)) as client:
-            if accepted:
+    async with (
+        secured(authority, issued_to) as port,
+        at_work(described(tmp_path, f"https://127.0.0.1:{port}", **keys)) as client,
+    ):
+        if accepted:
+            await connect(client)
+        else:
+            with pytest.raises(Problem, match="certificate") as caught:
                 await connect(client)
-            else:
-                with pytest.raises(Problem, match="certificate") as caught:
-                    await connect(client)
-                assert caught.value.code == "upstream_tls"
+            assert caught.value.code == "upstream_tls"
 
 
 def test_a_bundle_of_its_own_is_all_that_an_upstream_trusts(tmp_path: Path, bundle: Path) -> None:
@@ -200,9 +206,10 @@ async def test_closing_ends_idle_connections(tmp_path: Path) -> None:
 
 
 async def test_answers_are_read_over_a_connection_of_a_client(tmp_path: Path) -> None:
-    async with upstream(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) as port:
-        async with at_work(described(tmp_path, f"http://127.0.0.1:{port}")) as client:
-            connection = await client.destinations[0].pool.acquire()
-            connection.begin(b"GET / HTTP/1.1\r\n\r\n", bodiless=False)
-            assert (await connection.read())[0].code == 204
-            client.destinations[0].pool.discard(connection)
+    script = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
+    async with upstream(script) as port, at_work(described(tmp_path, f"http://127.0.0.1:{port}")) as client:
+        pool = client.destinations[0].pool
+        connection = await pool.acquire()
+        connection.begin(b"GET / HTTP/1.1\r\n\r\n", bodiless=False)
+        assert (await connection.read())[0].code == 204
+        pool.discard(connection)

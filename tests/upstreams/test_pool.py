@@ -100,6 +100,21 @@ async def test_who_waits_too_long_is_told_so_and_leaves_the_queue() -> None:
     assert bench.pool.in_use == 0
 
 
+async def test_a_place_that_comes_free_in_the_moment_a_wait_is_over_goes_to_the_next() -> None:
+    bench = Bench(max_connections=1, acquire_timeout=5)
+    held = await bench.pool.acquire()
+    late = asyncio.ensure_future(bench.pool.acquire())
+    await settle()
+    bench.clock.advance(3)
+    behind = asyncio.ensure_future(bench.pool.acquire())
+    await settle()
+    bench.pass_time(2.1)
+    bench.pool.release(held)
+    with pytest.raises(Problem, match="came free in time"):
+        await late
+    assert await behind is held
+
+
 async def test_who_comes_when_too_many_wait_is_told_so_at_once() -> None:
     bench = Bench(max_connections=1, max_pending=1)
     held = await bench.pool.acquire()

@@ -188,7 +188,10 @@ async def test_winding_down_ends_idle_connections_at_once_and_busy_ones_after_th
         return await echo(request)
 
     async with serving(slow) as served:
-        idle, busy = await served.client(), await served.client(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        idle, busy = (
+            await served.client(),
+            await served.client(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab"),
+        )
         await eventually(lambda: served.server.busy() == 1 and len(served.server.connections) == 2, "both are there")
         served.server.pre_shutdown()
         assert await idle.rest() == b""

@@ -1,0 +1,127 @@
+"""Where a body ends and the next request begins, in whatever packets they come; and framing that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import Response
+from tests.clock import eventually
+from tests.proxy.served import Served, after, echo, serving
+
+GET = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n"
+LENGTH = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKS = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n"
+BODIES = {"length": LENGTH, "chunks": CHUNKS + b"\r\n", "chunks and trailers": CHUNKS + b"X-Asked: trailer\r\n\r\n"}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+async def test_a_connection_goes_on_behind_a_body_wherever_its_packets_are_cut(kind: str) -> None:
+    raw = BODIES[kind]
+    async with serving(echo) as served:
+        lost = [cut for cut in range(1, len(raw)) if not await goes_on(served, raw[:cut], raw[cut:])]
+        assert not lost, f"cut before {[raw[cut:] for cut in lost]}, the connection ends unannounced"
+
+
+async def goes_on(served: Served, first: bytes, second: bytes) -> bool:
+    """Whether a request in two packets is answered, and another behind it too."""
+    client = await served.client(first)
+    await eventually(lambda: served.server.connections, "it is connected")
+    await served.caught_up()
+    client.send(second)
+    answer = await client.answer()
+    assert (answer.body, "connection" in answer.lines) == (b"hello", False)
+    client.send(GET)
+    try:
+        told = (await client.answer()).lines["x-asked"]
+    except (asyncio.IncompleteReadError, ConnectionError):
+        told = ""
+    assert told in ("", "GET /a?b=c 1.1")
+    await client.leave()
+    await eventually(lambda: not served.server.connections, "it ends")
+    return bool(told)
+
+
+async def test_a_connection_goes_on_behind_a_long_body_in_chunks_that_waited_to_be_read() -> None:
+    go_on = asyncio.Event()
+    async with serving(after(go_on)) as served:
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+        client = await served.client(CHUNKS.partition(b"2\r\n")[0] + chunk * 16 + b"0\r\n\r\n")
+        await eventually(lambda: served.server.busy() and served.connection()._reading_paused, "reading pauses")
+        go_on.set()
+        assert len((await client.answer()).body) == 16 * 0x10000
+        client.send(GET)
+        assert (await client.answer()).status == 200
+
+
+async def test_a_request_in_the_packet_of_a_body_s_end_is_the_next_one() -> None:
+    raw = LENGTH + GET
+    async with serving(echo) as served:
+        for cut in range(1, len(raw)):
+            client = await served.client(raw[:cut])
+            client.send(raw[cut:])
+            assert (await client.answer()).body == b"hello"
+            assert (await client.answer()).lines["x-asked"] == "GET /a?b=c 1.1"
+            await client.leave()
+
+
+async def test_the_trailers_of_a_body_are_never_fields_of_the_next_request() -> None:
+    async def asked(request: Request) -> Response:
+        answer = await echo(request)
+        answer.lines.append(b"X-Fields: " + ",".join(request.headers).encode())
+        return answer
+
+    async with serving(asked) as served:
+        for raw in (BODIES["chunks and trailers"] + GET, BODIES["chunks and trailers"] + b"\r\n"):
+            client = await served.client(raw)
+            assert (await client.answer()).lines["x-fields"] == "Host,Transfer-Encoding"
+            client.send(GET)
+            # Whether the connection goes on or ends is all the same, as long as nothing is mixed up.
+            assert b"X-Asked: trailer" not in (rest := await client.some())
+            assert rest == b"" or b"X-Fields: Host\r\n" in rest
+
+
+async def test_a_request_before_one_that_can_t_be_read_is_answered_first() -> None:
+    go_on = asyncio.Event()
+    async with serving(after(go_on)) as served:
+        client = await served.client(GET)
+        await eventually(served.server.busy, "the first is being answered")
+        client.send(b"GARBAGE\r\n\r\n")
+        await waits_behind(served, 1)
+        go_on.set()
+        assert [(await client.answer()).status for _ in range(2)] == [200, 400]
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["in a packet of its own", "in the head's packet"])
+async def test_broken_framing_in_a_body_ends_its_reader_with_400(together: bool) -> None:
+    async with serving(echo) as served:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+        client = await served.client(head + b"zz\r\n" * together)
+        if not together:
+            await eventually(served.server.busy, "the handler reads")
+            client.send(b"zz\r\n")
+        answer = await client.answer()
+        assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_request")
+        assert await client.rest() == b"", "what follows can't be told from a body"
+
+
+async def test_broken_framing_in_the_body_of_a_request_that_waits_its_turn_ends_its_reader_too() -> None:
+    go_on = asyncio.Event()
+    async with serving(after(go_on)) as served:
+        client = await served.client(GET)
+        await eventually(served.server.busy, "the first is being answered")
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await waits_behind(served, 1)
+        client.send(b"zz\r\n")
+        await waits_behind(served, 2)
+        go_on.set()
+        assert (await client.answer()).status == 200
+        assert (await client.answer()).status == 400
+
+
+async def waits_behind(served: Served, count: int) -> None:
+    await eventually(lambda: len(served.connection()._messages) == count, f"{count} wait behind the first")

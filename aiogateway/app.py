@@ -52,6 +52,7 @@ class Gateway:
             deadlines=self._deadlines,
             header_timeout=settings.header_timeout,
             keepalive_timeout=settings.keepalive_timeout,
+            download_min_rate=settings.download_min_rate,
             trusted=settings.trusted_proxies,
         )
         self._ticking = asyncio.create_task(self._tick())

@@ -182,7 +182,7 @@ def test_a_line_that_is_too_long_says_which_limit_it_passed() -> None:
 
 
 async def test_one_parser_reads_any_number_of_answers() -> None:
-    protocol = UpstreamProtocol(asyncio.get_running_loop())
+    protocol = ResponseHandler(asyncio.get_running_loop())
     protocol.set_response_params(read_until_eof=True, auto_decompress=False)
     for number in range(3):
         for framing in (b"Content-Length: 2\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"):

@@ -19,25 +19,24 @@ from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.helpers import set_exception
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import ERROR, MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import is_trusted, parse
 from aiogateway.deadlines import Deadline, Deadlines
 from aiogateway.errors import Problem
+from aiogateway.proxy.pace import Pace
+from aiogateway.proxy.parsing import make_parser, unparsed
 from aiogateway.proxy.request import Request
 from aiogateway.streams import PlainBody
 
-# RFC 9112 section 3 recommends at least 8000 octets for a request line. A field may hold a token of 16 KiB.
-MAX_TARGET: Final = 16 * 1024
-MAX_FIELD: Final = 24 * 1024
-MAX_FIELDS: Final = 100
-# Bytes of a client's body kept before reading pauses; aiohttp pauses at twice this.
-BODY_BUFFER: Final = 64 * 1024
 # Seconds an unread body is read and thrown away after an early answer, so that the client reads the answer.
 LINGER: Final = 10.0
+# Bytes of it that are read at the most.
+LINGER_BYTES: Final = 512 << 20
+# Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
+CLOSING: Final = 30.0
 HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -64,6 +63,7 @@ class Terms:
     :ivar answer_unparsed: makes the answer to a request that couldn't be parsed.
     :ivar refuse: the same as bytes, for when nothing but the transport is there.
     :ivar header_timeout: seconds for a request's head, from its first byte to its last.
+    :ivar download_min_rate: bytes a second a client must read while we wait for it.
     :ivar trusted: networks whose `X-Forwarded-*` is believed.
     """
 
@@ -71,6 +71,7 @@ class Terms:
     refuse: Callable[[Problem], bytes]
     deadlines: Deadlines
     header_timeout: float
+    download_min_rate: int
     trusted: Sequence[IPv4Network | IPv6Network]
 
 
@@ -123,9 +124,28 @@ class ClientConnection(RequestHandler):
         self._end_head_wait()
         super().connection_lost(exc)
 
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written."""
+    async def drained(self) -> None:
+        """Wait until the client has read enough for more to be written, however long that takes."""
         await self._drain_helper()
+
+    def unsent(self) -> int:
+        """Bytes that wait in our buffer for the client."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    def pace(self, stream_idle: float | None) -> Pace:
+        """How the client has to read an answer.
+
+        :param stream_idle: for an event stream, seconds in which something must be read.
+        """
+        min_rate = self._terms.download_min_rate if stream_idle is None else 0
+        return Pace(self, self._terms.deadlines, min_rate=min_rate, idle=stream_idle)
+
+    def force_close(self) -> None:
+        """Close, once the client has read what is left for it, or its time for that is over."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None and transport.get_write_buffer_size():
+            self._terms.deadlines.after(CLOSING, transport.abort)
 
     def reset(self) -> None:
         """End the connection with a TCP reset; what wasn't sent is dropped."""
@@ -142,8 +162,10 @@ class ClientConnection(RequestHandler):
 
         :param length: of the whole body, as announced.
         """
-        if not content.is_eof() and not self._upgraded:
-            self._plain = PlainBody(content, length - content.total_bytes)
+        left = length - content.total_bytes
+        # When none are left, a parser that paused on the last of them has yet to say that the body ends.
+        if left > 0 and not content.is_eof() and not self._upgraded:
+            self._plain = PlainBody(content, left)
 
     def data_received(self, data: bytes) -> None:
         if (plain := self._plain) is not None:
@@ -170,7 +192,7 @@ class ClientConnection(RequestHandler):
             elif newest.upgrade and not self._upgraded and data.find(HEAD_END) + len(HEAD_END) != len(data):
                 # aiohttp loses what stands in the same packet behind an upgrade that it doesn't know, such as `h2c`.
                 self.closing = True
-        elif not in_body and data and self._head_deadline is None:
+        elif not in_body and self._head_deadline is None and data.strip(b"\r\n"):
             self._await_head()
 
     async def start(self) -> None:
@@ -222,6 +244,7 @@ class ClientConnection(RequestHandler):
         try:
             answer = await handler(request) if broken is None else self._terms.answer_unparsed(unparsed(broken.exc))
             self._current_request = None
+            request.keep_alive = request.keep_alive and payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
                 await self.finish_response(request, answer, None)
             else:
@@ -232,28 +255,29 @@ class ClientConnection(RequestHandler):
         finally:
             self._current_request = None
             self._request_in_progress = False
-            if self._handler_waiter is not None:
+            if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
-        if not answer.keep_alive or not payload.is_eof():
+        if not answer.keep_alive or not payload.is_eof() or not self._may_go_on(request.message):
             return False
-        return not request.message.chunked or self._shed_trailers()
-
-    def _shed_trailers(self) -> bool:
-        """After a body in chunks: whether its trailers are kept from the next request; else none may follow.
-
-        aiohttp's parser gives a body's trailers out as the first fields of the request behind it. A new parser knows
-        nothing of them, but may only take over between two requests.
-        """
-        if self._messages or self._last != HEAD_END:
-            return False
-        self._parser = make_parser(self, self._loop)
+        if request.message.chunked:
+            self._parser = make_parser(self, self._loop)
         return True
 
+    def _may_go_on(self, message: RawRequestMessage) -> bool:
+        """Whether another request may follow this one.
+
+        Behind a body in chunks only when nothing stands there yet: aiohttp's parser gives a body's trailers out as
+        the first fields of the next request. A new parser knows nothing of them, but can only take over between two.
+        """
+        return not message.chunked or (not self._messages and self._last == HEAD_END)
+
     async def _linger(self, payload: StreamReader) -> None:
-        """Read what is left of a body, within a bound: a close with bytes unread would lose the answer on its way."""
-        with contextlib.suppress(TimeoutError, RequestPayloadError, ConnectionError, Problem):
+        """Read what is left of a body, within bounds: a close with bytes unread would lose the answer on its way."""
+        with contextlib.suppress(TimeoutError, RequestPayloadError, OSError, Problem):
             async with asyncio.timeout(LINGER):
-                while not payload.is_eof() and self.transport is not None and not self._force_close:
+                await asyncio.sleep(0)  # an upload that was just cancelled lets go of the body in this turn
+                end = payload.total_bytes + LINGER_BYTES
+                while not payload.is_eof() and not self._force_close and payload.total_bytes < end:
                     await payload.readany()
 
     def _await_head(self) -> None:
@@ -292,28 +316,3 @@ class ClientConnection(RequestHandler):
     ) -> Any:
         """Answer what can't be parsed. The client's bytes are neither echoed nor logged."""
         return self._terms.answer_unparsed(unparsed(exc))
-
-
-def make_parser(connection: ClientConnection, loop: asyncio.AbstractEventLoop) -> HttpRequestParser:
-    """A parser for the requests that are still to come on a connection."""
-    return HttpRequestParser(
-        connection,
-        loop,
-        BODY_BUFFER,
-        max_line_size=MAX_TARGET,
-        max_field_size=MAX_FIELD,
-        max_headers=MAX_FIELDS,
-        payload_exception=RequestPayloadError,
-        auto_decompress=False,
-        max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
-    )
-
-
-def unparsed(exc: BaseException | None) -> Problem:
-    """What a request that can't be parsed is told."""
-    if isinstance(exc, LineTooLong):
-        # The exception says which limit was passed, not what passed it.
-        return Problem("uri_too_long" if exc.args[1] == MAX_TARGET else "header_too_large")
-    if exc is not None and "Too many headers" in str(exc):
-        return Problem("header_too_large", f"the request has more than {MAX_FIELDS} fields")
-    return Problem("bad_request", "the request can't be parsed")

@@ -200,9 +200,9 @@ class ProxyHandler:
             raise Problem("upstream_bad_response", "a field of the service's answer has a malformed name") from exc
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
-        min_rate = settings.download_min_rate
+        stream_idle = None
         exchange.bear_silence(max(route.timeout, settings.idle_timeout))
         if media_type(message) == "text/event-stream" and not exchange.payload.is_eof():
-            exchange.establish(settings.stream_idle_timeout)
-            min_rate = 0
-        return UpstreamResponse(exchange, [lines], self._deadlines, min_rate=min_rate)
+            stream_idle = settings.stream_idle_timeout
+            exchange.establish(stream_idle)
+        return UpstreamResponse(exchange, [lines], stream_idle=stream_idle)

@@ -15,17 +15,8 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.connection import (
-    BODY_BUFFER,
-    LINGER,
-    MAX_FIELD,
-    MAX_FIELDS,
-    MAX_TARGET,
-    Answer,
-    ClientConnection,
-    Handler,
-    Terms,
-)
+from aiogateway.proxy.connection import LINGER, Answer, ClientConnection, Handler, Terms
+from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 
 
 class Server(web.Server):
@@ -36,6 +27,8 @@ class Server(web.Server):
     :param refuse: the same as bytes, for when nothing but the transport is there.
     :param header_timeout: seconds for a request's head, from its first byte to its last.
     :param keepalive_timeout: seconds an idle connection is kept.
+    :param download_min_rate: bytes a second a client must read while we wait for it.
+    :param trusted: networks whose `X-Forwarded-*` is believed.
     :raises RuntimeError: aiohttp's C parser is missing; the pure Python one lets requests by that the C one refuses.
     """
 
@@ -48,6 +41,7 @@ class Server(web.Server):
         deadlines: Deadlines,
         header_timeout: float,
         keepalive_timeout: float,
+        download_min_rate: int,
         trusted: Sequence[IPv4Network | IPv6Network],
     ) -> None:
         if HttpRequestParser is HttpRequestParserPy:
@@ -64,7 +58,7 @@ class Server(web.Server):
             max_headers=MAX_FIELDS,
             read_bufsize=BODY_BUFFER,
         )
-        self._terms = Terms(answer_unparsed, refuse, deadlines, header_timeout, trusted)
+        self._terms = Terms(answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted)
 
     def pre_shutdown(self) -> None:
         """Wind every connection down. aiohttp's own way drops the bytes of bodies that are still arriving."""
@@ -72,8 +66,11 @@ class Server(web.Server):
             cast(ClientConnection, connection).wind_down()
 
     def busy(self) -> int:
-        """How many connections are answering a request."""
-        return sum(cast(ClientConnection, connection).busy for connection in self.connections)
+        """How many connections have a request being answered, or an answer not yet sent to its end."""
+        return sum(
+            cast(ClientConnection, connection).busy or transport.get_write_buffer_size() > 0
+            for connection, transport in self._connections.items()
+        )
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self, self._terms, loop=self._loop, **self._kwargs)

@@ -23,6 +23,7 @@ from aiogateway.proxy.headers import (
     trusted_forwarded_lines,
     without,
 )
+from aiogateway.proxy.pace import Pace
 from aiogateway.routes import Match, Route
 
 
@@ -41,7 +42,7 @@ class Connection(Protocol):
     @property
     def writing_paused(self) -> bool: ...
 
-    async def drain(self) -> None: ...
+    def pace(self, stream_idle: float | None) -> Pace: ...
 
     def read_plainly(self, content: StreamReader, length: int) -> None: ...
 
@@ -142,15 +143,6 @@ class Request:
     def must_wait(self) -> bool:
         """Whether the client reads slower than we write."""
         return self.connection.writing_paused
-
-    async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written."""
-        await self.connection.drain()
-
-    def unsent(self) -> int:
-        """Bytes that wait in our buffer for the client."""
-        transport = self.connection.transport
-        return 0 if transport is None else transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Cut the client's connection off: after a head is sent, that is the only way left to say 'not complete'.

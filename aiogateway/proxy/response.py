@@ -17,16 +17,14 @@ import aiohttp
 import orjson
 from aiohttp.hdrs import CONTENT_LENGTH
 
-from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
 from aiogateway.proxy.exchange import Exchange, write_chunk
 from aiogateway.proxy.headers import date_line
+from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.request import Request
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
-# Seconds of a stalled client after which we look whether it reads at all.
-LOOK: Final = 5.0
 
 
 @lru_cache(maxsize=512)
@@ -42,7 +40,7 @@ class Response:
     :param close: whether the client's connection ends with this answer.
     """
 
-    __slots__ = ("body", "close", "keep_alive", "lines", "request", "status")
+    __slots__ = ("_pace", "body", "close", "keep_alive", "lines", "request", "status", "stream_idle")
 
     def __init__(self, status: int, lines: list[bytes], body: bytes = b"", *, close: bool = False) -> None:
         self.status = status
@@ -50,6 +48,8 @@ class Response:
         self.body = body
         self.close = close
         self.keep_alive: bool | None = None
+        self.stream_idle: float | None = None
+        self._pace: Pace | None = None
 
     def begin(self, request: Request) -> None:
         """Decide whether the connection is kept (RFC 9112 section 9.3)."""
@@ -78,6 +78,11 @@ class Response:
         """Head and body of an answer that ends its connection, for where there is no request."""
         return self.head(b"Connection: close\r\n\r\n") + self.body
 
+    async def wait_for_client(self) -> None:
+        """Wait while the client reads; one that reads too slowly is cut off."""
+        self._pace = self._pace or self.request.connection.pace(self.stream_idle)
+        await self._pace.drain()
+
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the whole answer.
 
@@ -87,7 +92,7 @@ class Response:
         head = self.head(self.connection_line())
         request.write(head if request.method == "HEAD" else head + self.body)
         if request.must_wait:
-            await request.drain()
+            await self.wait_for_client()
         if request.content.exception() is not None:
             # The rest of the body can't be read to its end: hang up, once the answer is out.
             request.connection.force_close()
@@ -98,18 +103,16 @@ class UpstreamResponse(Response):
 
     :param exchange: past its head; this response ends it.
     :param lines: what goes on of the upstream's fields, `Content-Length` and framing aside.
-    :param min_rate: bytes a second the client must read (`GATEWAY_DOWNLOAD_MIN_RATE`); 0 for event streams.
+    :param stream_idle: for an event stream, seconds in which the client must read something.
     """
 
-    __slots__ = ("_chunked", "_credit", "_deadlines", "_looking", "_min_rate", "_since", "_unsent", "exchange")
+    __slots__ = ("_chunked", "exchange")
 
-    def __init__(self, exchange: Exchange, lines: list[bytes], deadlines: Deadlines, *, min_rate: int) -> None:
+    def __init__(self, exchange: Exchange, lines: list[bytes], *, stream_idle: float | None = None) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
-        self._deadlines = deadlines
-        self._min_rate = min_rate
-        self._credit: Credit | None = None
+        self.stream_idle = stream_idle
         self._chunked = False
 
     def _head(self) -> bytes:
@@ -145,7 +148,7 @@ class UpstreamResponse(Response):
             else:
                 await self._relay(request, exchange, head, arrived)
             if request.must_wait:
-                await self._wait_for_client(request)
+                await self.wait_for_client()
         except (aiohttp.ClientError, Problem) as exc:
             exchange.abort()
             request.abort()
@@ -165,34 +168,10 @@ class UpstreamResponse(Response):
             else:
                 request.write(chunk)
             if request.must_wait:
-                await self._wait_for_client(request)
+                await self.wait_for_client()
             chunk = await exchange.read()
         if self._chunked:
             request.write(b"0\r\n\r\n")
-
-    async def _wait_for_client(self, request: Request) -> None:
-        """Wait while the client reads; one that reads slower than the least rate is cut off."""
-        self._credit = self._credit or Credit(self._min_rate)
-        self._since, self._unsent = self._deadlines.clock(), request.unsent()
-        self._looking = self._deadlines.after(LOOK, self._look)
-        try:
-            await request.drain()
-        finally:
-            self._looking.cancel()
-        self._keeps_up()
-
-    def _look(self) -> None:
-        if self._keeps_up():
-            self._looking = self._deadlines.after(LOOK, self._look)
-        else:
-            self.request.abort()
-
-    def _keeps_up(self) -> bool:
-        """Book what the client read since the last look; whether it reads fast enough."""
-        now, left = self._deadlines.clock(), self.request.unsent()
-        waited, read = now - self._since, self._unsent - left
-        self._since, self._unsent = now, left
-        return self._credit is None or self._credit.spend(waited, read)
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

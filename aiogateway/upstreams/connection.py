@@ -202,8 +202,9 @@ class UpstreamConnection:
         :param length: of the whole body, as announced.
         """
         payload = self.payload
-        if not payload.is_eof():
-            self._protocol.plain = PlainBody(payload, length - payload.total_bytes)
+        left = length - payload.total_bytes
+        if left > 0 and not payload.is_eof():
+            self._protocol.plain = PlainBody(payload, left)
             self._bodiless = None  # the next exchange needs a new parser
 
     def fail(self, exc: Exception) -> None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.body import SMALL_BODY, RequestBody, too_large
 from aiogateway.proxy.request import Request
@@ -41,8 +40,7 @@ async def taking(take: Take, *, min_rate: int = 0) -> AsyncIterator[Served]:
     """A server whose handler takes the body as `take` does, and answers what that gives."""
 
     async def handler(request: Request) -> Response:
-        deadlines: Deadlines = request.connection.server.deadlines
-        body = RequestBody(request, limit=LIMIT, idle=60.0, min_rate=min_rate, deadlines=deadlines)
+        body = RequestBody(request, limit=LIMIT, idle=60.0, min_rate=min_rate, deadlines=served.deadlines)
         try:
             return Response(200, [b"X: y"], await take(body))
         except Problem as problem:

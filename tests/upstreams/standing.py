@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 
+from aiogateway.deadlines import Deadlines
 from aiogateway.settings import PoolSettings
 from aiogateway.upstreams.connection import UpstreamConnection
+from aiogateway.upstreams.pool import Pool
+from tests.clock import Clock
 
 DEFAULTS = PoolSettings(
     max_connections=100,
@@ -87,3 +90,23 @@ class Connections:
     def open(self) -> list[Standing]:
         """What was not closed, in the order it was made."""
         return [connection for connection in self.all if not connection.closed]
+
+
+class Bench:
+    """A pool, its clock and the connections it made."""
+
+    def __init__(self, **settings: float) -> None:
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
+        self.made = Connections(self.clock)
+        self.pool = Pool("b", limits(**settings), self.made.connect, self.deadlines)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.deadlines.sweep()
+
+
+async def settle() -> None:
+    """Let whoever was woken run as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)

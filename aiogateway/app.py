@@ -34,18 +34,23 @@ class Gateway:
         self.settings = settings
         self.table = table
         self.unready: set[str] = {"starting"}
+        self._clients: dict[str, UpstreamClient] = {}
+        self._ticking: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Open the upstreams' sessions and build the way of a request. `server` is ready to be listened with then."""
+    async def start(self) -> Server:
+        """Open the upstreams' sessions and build the way of a request; answers the server to listen with.
+
+        Whoever listens takes `starting` out of `unready` once it does.
+        """
         settings = self.settings
         loop = asyncio.get_running_loop()
         self._make_id = maker()
         self._deadlines = Deadlines(loop.time)
-        self._clients = {
-            name: UpstreamClient(upstream, self._deadlines) for name, upstream in self.table.upstreams.items()
-        }
+        for name, upstream in self.table.upstreams.items():
+            self._clients[name] = UpstreamClient(upstream, self._deadlines)
+        self._ticking = asyncio.create_task(self._tick())
         proxy = ProxyHandler(settings, self._clients, self._deadlines)
-        self.server = Server(
+        return Server(
             compose(self.table, proxy, {"/healthz": self._healthz, "/readyz": self._readyz}),
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
@@ -55,13 +60,12 @@ class Gateway:
             download_min_rate=settings.download_min_rate,
             trusted=settings.trusted_proxies,
         )
-        self._ticking = asyncio.create_task(self._tick())
-        self.unready.discard("starting")
 
     async def close(self) -> None:
-        """End what `start` opened."""
-        self._ticking.cancel()
-        await asyncio.gather(self._ticking, return_exceptions=True)
+        """End what `start` opened, however far it came."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
         for client in self._clients.values():
             await client.close()
 

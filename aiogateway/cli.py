@@ -73,7 +73,7 @@ def demo() -> None:
 
     with _told():
         try:
-            command.run(os.environ, click.echo)
+            sys.exit(command.run(os.environ, click.echo))
         except OSError as error:
             raise click.ClickException(f"the demo can't start: {error}") from error
 
@@ -191,4 +191,7 @@ def _signed(settings: Settings, sub: str, roles: tuple[str, ...], ttl: int) -> s
     }
     claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
     claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
-    return jwt.encode(claims, secret, algorithm=settings.jwt_algorithms[0])
+    algorithm = next((name for name in settings.jwt_algorithms if name.startswith("HS")), None)
+    if algorithm is None:
+        raise click.ClickException("JWT_ALGORITHMS has no algorithm that JWT_SECRET can sign with: HS256, HS384, HS512")
+    return jwt.encode(claims, secret, algorithm=algorithm)

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 TICK: Final = 0.05
 
 
@@ -59,7 +63,10 @@ class Deadlines:
         for slot in sorted(due) if due is not None else range(self._swept + 1, now + 1):
             bucket = self._slots.pop(slot, None)
             while bucket:
-                bucket.pop().expire()
+                try:
+                    bucket.pop().expire()
+                except Exception:  # one wait's trouble must not keep all others from ever ending
+                    log.exception("a deadline's expiry failed")
                 expired += 1
         self._swept = now
         return expired

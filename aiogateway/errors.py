@@ -1,7 +1,7 @@
 """Every answer the gateway gives in its own name: one table, and the exception that carries a row of it.
 
 Rules: a code is a promise to clients and dashboards, so a row is only ever added; `detail` is written for the
-person who reads it and never holds an upstream's or a client's bytes; whatever a client may repeat after a 503
+person who reads it, and holds nothing of the request; whatever a client may repeat after a 503
 tells it when.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import signal
 from typing import Final
@@ -42,7 +43,12 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def die_with_parent() -> None:
-    """Be sent SIGTERM when the parent dies, so that no worker outlives it unseen."""
+def die_with_parent(parent: int) -> None:
+    """Be sent SIGTERM when the parent dies, so that no worker outlives it unseen.
+
+    :param parent: its process id; when it is gone already, SIGTERM comes at once.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         log.warning("prctl failed: workers may outlive their parent", errno=ctypes.get_errno())
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,7 +1,8 @@
 """One process that serves: its listeners, its signals, its drain.
 
 A stop goes: not ready; go on accepting for `GATEWAY_DRAIN_DELAY`, until balancers noticed; stop accepting; let what
-is in flight finish for `GATEWAY_DRAIN_TIMEOUT`; close. A second signal skips what is left.
+is in flight finish for `GATEWAY_DRAIN_TIMEOUT`; close. A second signal skips what is left. A worker is told so by its
+parent with SIGQUIT: a SIGTERM to the whole process group reaches it twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
+from aiogateway.proxy.listener import Server
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
 
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 # Seconds aiohttp may still take for connections once the drain is over.
 CLOSING: Final = 1.0
+STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class Alongside(Protocol):
@@ -44,7 +47,14 @@ class Stop:
         self.asked = asyncio.Event()
         self.insisted = asyncio.Event()
 
-    def signalled(self) -> None:
+    def ask(self) -> None:
+        self.asked.set()
+
+    def insist(self) -> None:
+        self.asked.set()
+        self.insisted.set()
+
+    def ask_or_insist(self) -> None:
         (self.insisted if self.asked.is_set() else self.asked).set()
 
     async def wait(self, seconds: float) -> bool:
@@ -72,32 +82,40 @@ async def serve(
     public: socket.socket,
     admin: socket.socket,
     *,
+    has_parent: bool = False,
     alongside: Alongside | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve on two listening sockets until a signal says stop.
 
+    :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
     """
     loop = asyncio.get_running_loop()
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.signalled)
+        loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
+    loop.add_signal_handler(signal.SIGQUIT, stop.insist)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
         gateway = Gateway(settings, table)
-        await gateway.start()
         stack.push_async_callback(gateway.close)
-        public_site = await _listen(stack, web.ServerRunner(gateway.server), public, tls_context(settings))
-        await _listen(stack, web.AppRunner(admin_app(gateway), access_log=None), admin, None)
+        server = await gateway.start()
+        runner = web.ServerRunner(server, shutdown_timeout=CLOSING)
+        public_site = await _listen(stack, runner, public, tls_context(settings))
+        admin_runner = web.AppRunner(
+            admin_app(gateway), access_log=None, keepalive_timeout=settings.keepalive_timeout, shutdown_timeout=CLOSING
+        )
+        await _listen(stack, admin_runner, admin, None)
         gateway.unready.discard("starting")
         if on_ready is not None:
             on_ready()
         await stop.asked.wait()
-        await _drain(gateway, public_site, stop)
+        await _drain(gateway, server, public_site, stop)
 
 
 async def _listen(
@@ -106,7 +124,6 @@ async def _listen(
     sock: socket.socket,
     tls: ssl.SSLContext | None,
 ) -> web.SockSite:
-    runner._shutdown_timeout = CLOSING
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.SockSite(runner, sock, ssl_context=tls, backlog=BACKLOG)
@@ -114,17 +131,17 @@ async def _listen(
     return site
 
 
-async def _drain(gateway: Gateway, site: web.SockSite, stop: Stop) -> None:
+async def _drain(gateway: Gateway, server: Server, site: web.SockSite, stop: Stop) -> None:
     settings = gateway.settings
     gateway.unready.add("draining")
-    log.info("draining", in_flight=gateway.server.busy())
+    log.info("draining", in_flight=server.busy())
     if await stop.wait(settings.drain_delay):
         return
     await site.stop()
-    gateway.server.pre_shutdown()
+    server.pre_shutdown()
     loop = asyncio.get_running_loop()
     end = loop.time() + settings.drain_timeout
-    while (left := gateway.server.busy()) and loop.time() < end:
+    while (left := server.busy()) and loop.time() < end:
         if await stop.wait(0.05):
             break
     if left:

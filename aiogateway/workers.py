@@ -21,7 +21,7 @@ import uvloop
 
 from aiogateway import linux, logs
 from aiogateway.routes import Table
-from aiogateway.serving import BACKLOG, Alongside, serve
+from aiogateway.serving import BACKLOG, STOPPING, Alongside, serve
 from aiogateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ BACKOFF: Final = (0.1, 5.0)
 SETTLED: Final = 10.0
 # A request leaves no cycles behind, so looking for them every 700 allocations finds nothing and costs time.
 COLLECT_AFTER: Final = (20_000, 20, 20)
-_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+_SIGNALS: Final = STOPPING | {signal.SIGCHLD}
 
 
 class CannotListen(Exception):
@@ -45,9 +45,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as exc:
-        raise CannotListen(f"can't listen on {host} port {port}: {exc.strerror or exc}") from exc
+        both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    except (OSError, UnicodeError) as exc:
+        number = exc.errno if isinstance(exc, OSError) else None
+        # asyncio and getaddrinfo put the address into the text once more; their numbers below 0 are no errno.
+        why = os.strerror(number) if number is not None and number > 0 else str(exc)
+        raise CannotListen(f"can't listen on {host} port {port}: {why}") from exc
 
 
 def run(settings: Settings, table: Table) -> int:
@@ -75,11 +79,13 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 
+    several = settings.workers > 1
+
     def work() -> int:
-        uvloop.run(serve(settings, table, public, admin, alongside=alongside, on_ready=on_ready))
+        uvloop.run(serve(settings, table, public, admin, has_parent=several, alongside=alongside, on_ready=on_ready))
         return 0
 
-    if settings.workers == 1:
+    if not several:
         return work()
 
     def release() -> None:
@@ -116,10 +122,11 @@ class Parent:
             if said.si_signo == signal.SIGCHLD:
                 clean = self._reap() and clean
             else:
+                insisted = self._stopping or said.si_signo == signal.SIGQUIT
                 self._stopping = True
                 self._due.clear()
                 self._release()
-                self._pass_on(signal.SIGTERM)
+                self._pass_on(signal.SIGQUIT if insisted else signal.SIGTERM)
         return 0 if clean else 1
 
     def _start_due(self) -> None:
@@ -129,14 +136,16 @@ class Parent:
             self._start()
 
     def _start(self) -> None:
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             self._born[pid] = time.monotonic()
             return
         code = 1
         try:
-            linux.die_with_parent()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            linux.die_with_parent(parent)
+            # Those that stop it stay blocked until the worker can take them.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             code = self._work()
         except BaseException:
             log.exception("worker failed")

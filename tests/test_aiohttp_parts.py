@@ -42,7 +42,7 @@ PARTS: Final[dict[type, str]] = {
         _process_keepalive _reading_paused _request_in_progress _resume_reading_if_drained _upgraded _waiter
         close connection_lost connection_made data_received finish_response force_close handle_error resume_reading
         start transport writing_paused""",
-    web.Server: "_kwargs _loop connections pre_shutdown request_handler",
+    web.Server: "_connections _kwargs _loop connections pre_shutdown request_handler",
     ResponseHandler: """
         _drain_helper _parser _payload _reading_paused abort close connection_lost data_received is_connected read
         resume_reading set_exception set_response_params should_close transport writing_paused""",
@@ -52,7 +52,6 @@ PARTS: Final[dict[type, str]] = {
         at_eof exception feed_data feed_eof is_eof read_nowait readany set_exception total_bytes""",
     HttpRequestParser: "feed_data message_consumed pause_reading",
     _ErrInfo: "exc",
-    web.ServerRunner: "_shutdown_timeout",
 }
 PARAMETERS: Final[list[tuple[Callable[..., object], str]]] = [
     (
@@ -112,6 +111,7 @@ def make_server() -> Server:
         deadlines=Deadlines(asyncio.get_running_loop().time),
         header_timeout=10.0,
         keepalive_timeout=75.0,
+        download_min_rate=0,
         trusted=(),
     )
 
@@ -178,7 +178,7 @@ def test_what_stands_for_an_unreadable_request_has_what_a_request_needs() -> Non
 
 
 def test_a_line_that_is_too_long_says_which_limit_it_passed() -> None:
-    assert LineTooLong(b"GET /aaa", 16384).args[1] == 16384, "listener.unparsed tells targets from fields by it"
+    assert LineTooLong(b"GET /aaa", 16384).args[1] == 16384, "parsing.unparsed tells targets from fields by it"
 
 
 async def test_one_parser_reads_any_number_of_answers() -> None:

@@ -49,7 +49,7 @@ from aiogateway import linux
 
 pid = os.fork()
 if pid == 0:
-    linux.die_with_parent()
+    linux.die_with_parent(os.getppid())
     os.write(1, b"child %d\\n" % os.getpid())
 time.sleep(60)
 """

@@ -25,6 +25,7 @@ stopped = []
 def work():
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     os.write(1, b"up %d\\n" % os.getpid())
     while not stopped:
         time.sleep(0.005)

@@ -66,7 +66,7 @@ class RequestBody:
         deadline = self._deadlines.after(self._idle, self._silent)
         try:
             chunk = await self._content.readany()
-        except (ConnectionError, RequestPayloadError) as exc:
+        except (OSError, RequestPayloadError) as exc:
             raise Problem("client_closed") from exc
         finally:
             deadline.cancel()

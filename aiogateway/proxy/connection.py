@@ -12,10 +12,9 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.helpers import set_exception
@@ -24,11 +23,12 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import is_trusted, parse
-from aiogateway.deadlines import Deadline, Deadlines
+from aiogateway.deadlines import Deadline
 from aiogateway.errors import Problem
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import make_parser, unparsed
 from aiogateway.proxy.request import Request
+from aiogateway.proxy.terms import Handler, Terms
 from aiogateway.streams import PlainBody
 
 # Seconds an unread body is read and thrown away after an early answer, so that the client reads the answer.
@@ -38,41 +38,6 @@ LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
 HEAD_END: Final = b"\r\n\r\n"
-
-
-class Answer(Protocol):
-    """What a handler gives back. `begin`, or aiohttp's `prepare`, is called first, then `write_eof`."""
-
-    @property
-    def keep_alive(self) -> bool | None: ...
-
-    def begin(self, request: Request) -> None: ...
-
-    async def prepare(self, request: Any) -> Any: ...
-
-    async def write_eof(self, data: bytes = b"") -> None: ...
-
-
-Handler = Callable[[Request], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for every connection of a listener.
-
-    :ivar answer_unparsed: makes the answer to a request that couldn't be parsed.
-    :ivar refuse: the same as bytes, for when nothing but the transport is there.
-    :ivar header_timeout: seconds for a request's head, from its first byte to its last.
-    :ivar download_min_rate: bytes a second a client must read while we wait for it.
-    :ivar trusted: networks whose `X-Forwarded-*` is believed.
-    """
-
-    answer_unparsed: Callable[[Problem], Answer]
-    refuse: Callable[[Problem], bytes]
-    deadlines: Deadlines
-    header_timeout: float
-    download_min_rate: int
-    trusted: Sequence[IPv4Network | IPv6Network]
 
 
 class ClientConnection(RequestHandler):

@@ -56,6 +56,7 @@ class Exchange:
         "_idle",
         "_over",
         "_pool",
+        "_sent",
         "_timeout",
         "_upload",
         "message",
@@ -76,6 +77,7 @@ class Exchange:
         self._upload: asyncio.Task[None] | None = None
         self._established = False
         self._headed = False
+        self._sent = False
         self._over = False
         self.payload: StreamReader = EMPTY_PAYLOAD
 
@@ -105,6 +107,7 @@ class Exchange:
                     raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
                 if message.code >= 200:
                     break
+                connection.saw_interim()
                 if message.code == 103:
                     interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
                 elif message.code not in (100, 102):
@@ -142,6 +145,7 @@ class Exchange:
             return
         if chunked:
             connection.write(b"0\r\n\r\n")
+        self._sent = True
         if not self._headed and not self._over:
             self._expect_head()
 
@@ -165,7 +169,7 @@ class Exchange:
     @property
     def uploading(self) -> bool:
         """Whether the request's body is still on its way."""
-        return self._upload is not None and not self._upload.done()
+        return self._upload is not None and not self._sent and not self._over
 
     def bear_silence(self, seconds: float) -> None:
         """From now on, this many seconds of silence are allowed in the middle of the answer."""

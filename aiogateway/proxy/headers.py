@@ -150,7 +150,8 @@ def trusted_forwarded_lines(fields: RawFields, peer: str, scheme: str, host: byt
     kept = [
         (name, value)
         for lower, name, value in named
-        if lower in FORWARDED or (lower.startswith(b"x-forwarded-") and lower != b"x-forwarded-for")
+        if lower in FORWARDED
+        or (lower.startswith(b"x-forwarded-") and lower != b"x-forwarded-for" and b"_" not in lower)
     ]
     present = {name.lower() for name, _ in kept}
     kept.append((b"X-Forwarded-For", b", ".join(hops)))

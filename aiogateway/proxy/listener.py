@@ -15,8 +15,9 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.connection import LINGER, Answer, ClientConnection, Handler, Terms
+from aiogateway.proxy.connection import LINGER, ClientConnection
 from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from aiogateway.proxy.terms import Answer, Handler, Terms
 
 
 class Server(web.Server):

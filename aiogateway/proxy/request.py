@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from aiogateway.address import client_of
 from aiogateway.proxy.headers import (
     RawFields,
     forwarded_lines,
     goes_outward,
+    has_control,
     named_by_connection,
     trusted_forwarded_lines,
     without,
@@ -35,9 +34,6 @@ class Connection(Protocol):
     trusted_peer: bool
     closing: bool
     transport: asyncio.Transport | None
-
-    @property
-    def trusted(self) -> Sequence[IPv4Network | IPv6Network]: ...
 
     @property
     def writing_paused(self) -> bool: ...
@@ -58,6 +54,7 @@ class Request:
     """
 
     __slots__ = (
+        "authority",
         "connection",
         "content",
         "headers",
@@ -74,6 +71,7 @@ class Request:
 
     route: Route
     match: Match
+    authority: str | None  # of a target in absolute form
 
     def __init__(
         self,
@@ -89,9 +87,9 @@ class Request:
         self.headers = message.headers
         self.version = message.version
         self.keep_alive = not message.should_close
-        target = message.path
+        target, self.authority = message.path, None
         if target[0] != "/":
-            target = origin_form(target)
+            self.authority, target = origin_form(target)
         self.path, mark, rest = target.partition("?")
         self.query = mark + rest
 
@@ -111,16 +109,11 @@ class Request:
         """Scheme and authority by which the client knows us, for `Location` fields."""
         scheme, host = self.connection.scheme, self.headers.get("Host", "")
         if self.connection.trusted_peer:
-            scheme = self.headers.get("X-Forwarded-Proto", scheme)
-            host = self.headers.get("X-Forwarded-Host", host)
-        return f"{scheme}://{host}".encode("utf-8", "surrogateescape")
-
-    def client_address(self) -> str:
-        """The client's address, through trusted proxies only."""
-        connection = self.connection
-        if not connection.trusted_peer:
-            return connection.peer
-        return client_of(connection.peer, self.headers.getall("X-Forwarded-For", ()), connection.trusted)
+            # The first of a list is what the client itself said to the first proxy.
+            told = self.headers.get("X-Forwarded-Proto", scheme).partition(",")[0].strip().lower()
+            scheme = told if told in ("http", "https") else scheme
+            host = self.headers.get("X-Forwarded-Host", host).partition(",")[0].strip()
+        return f"{scheme}://{host}".encode("utf-8", "surrogateescape") if host else b""
 
     def write(self, data: bytes) -> None:
         """Put bytes on the client's connection.
@@ -137,7 +130,9 @@ class Request:
         if self.version >= (1, 1):
             named = named_by_connection(connection)
             lines = [b": ".join(field) for field in without(fields, named) if goes_outward(field[0].lower())]
-            self.write(b"\r\n".join([b"HTTP/1.1 103 Early Hints", *lines, b"\r\n"]))
+            head = b"\r\n".join([b"HTTP/1.1 103 Early Hints", *lines, b"\r\n"])
+            if not has_control(head):  # a hint that can't be given on is none
+                self.write(head)
 
     @property
     def must_wait(self) -> bool:
@@ -159,10 +154,14 @@ class Request:
         set_exception(self.content, exc)
 
 
-def origin_form(target: str) -> str:
-    """Path and query of an absolute-form target, as written (RFC 9112 section 3.2.2); any other form as it is."""
+def origin_form(target: str) -> tuple[str | None, str]:
+    """Authority, and path with query, of an absolute-form target, as written (RFC 9112 section 3.2.2).
+
+    A target of any other form is given back as it is, without an authority.
+    """
     _, separator, rest = target.partition("://")
     if not separator:
-        return target
+        return None, target
     cut = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
-    return rest[cut:] if rest[cut : cut + 1] == "/" else "/" + rest[cut:]
+    path = rest[cut:]
+    return rest[:cut], path if path[:1] == "/" else "/" + path

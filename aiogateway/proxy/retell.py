@@ -6,6 +6,7 @@ nothing but its status: its body may hold a traceback or an inner address, and g
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from typing import Final
@@ -17,6 +18,7 @@ from aiohttp.http_parser import RawResponseMessage
 
 from aiogateway.errors import Problem
 from aiogateway.proxy.exchange import Exchange
+from aiogateway.proxy.headers import has_control
 from aiogateway.routes import Route
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,8 @@ MAX_DETAIL: Final = 4 * 1024
 MAX_LOGGED: Final = 2 * 1024
 # An error body is read to its end up to here, so that its connection can be used again.
 MAX_READ: Final = 64 * 1024
+# Seconds: the status is known, and not held back longer for its body's sake.
+PATIENCE: Final = 2.0
 KEPT: Final = frozenset({b"retry-after", b"www-authenticate", b"allow", b"set-cookie"})
 
 # What error pages are written in. Python knows many more, some of which are no charsets, or raise whatever is asked.
@@ -64,11 +68,12 @@ async def read_some(exchange: Exchange) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        while size <= MAX_READ and (chunk := await exchange.read()):
-            parts.append(chunk[:MAX_DETAIL])
-            size += len(chunk)
+        async with asyncio.timeout(PATIENCE):
+            while size <= MAX_READ and (chunk := await exchange.read()):
+                parts.append(chunk[:MAX_DETAIL])
+                size += len(chunk)
         exchange.finish()
-    except (aiohttp.ClientError, Problem):
+    except (aiohttp.ClientError, Problem, TimeoutError):
         pass  # the status was said; a body that breaks off says nothing that was to be passed on whole
     finally:
         exchange.abort()
@@ -80,7 +85,9 @@ async def retell(exchange: Exchange, route: Route, request_id: str) -> Problem:
     message = exchange.message
     body = await read_some(exchange)
     kept = tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.raw_headers if name.lower() in KEPT
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in message.raw_headers
+        if name.lower() in KEPT and not has_control(value)
     )
     if message.code < 500:
         return Problem("upstream_error", detail_of(message, body), status=message.code, headers=kept)

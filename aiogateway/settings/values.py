@@ -31,7 +31,8 @@ MAX_SIZE: Final = 1 << 50
 
 _SIZE = re.compile(r"(\d{1,15})[ \t]*([a-z]*)", re.ASCII | re.IGNORECASE)
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)(?:[ \t]+([a-z][a-z0-9_-]{0,31}))?", re.ASCII)
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?\.?", re.ASCII)
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

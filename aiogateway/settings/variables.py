@@ -89,7 +89,7 @@ class Variables(BaseModel):
     timeout_medium: Seconds = _of("data path", 120.0)
     timeout_long: Seconds = _of("data path", 600.0)
     pool_max_connections: Count = _of("data path", 100)
-    pool_max_streams: Count = _of("live", 1000)
+    pool_max_streams: Count = _of("data path", 1000)
     pool_max_keepalive: CountOrZero = _of("data path", 20)
     pool_keepalive_timeout: Seconds = _of("data path", 4.0)
     pool_max_age: Seconds = _of("data path", 300.0)

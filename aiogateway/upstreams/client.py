@@ -50,6 +50,7 @@ class UpstreamClient:
         self.upstream = upstream
         self._deadlines = deadlines
         self._session = open_session()
+        self._failing: dict[str, str] = {}
         self._tls = tls_context(upstream)
         self.destinations = tuple(map(self._destination, upstream.urls))
         self._turns = itertools.cycle(range(len(self.destinations)))
@@ -70,15 +71,27 @@ class UpstreamClient:
         async def connect() -> UpstreamConnection:
             try:
                 async with asyncio.timeout(limits.connect_timeout):
-                    return await connector.connect()
-            except (aiohttp.ClientError, OSError) as exc:
+                    connection = await connector.connect()
+                self._recovered(text)
+                return connection
+            except (aiohttp.ClientError, OSError, UnicodeError) as exc:
                 reason = reason_of(exc, tls=url.scheme == "https")
-                log.warning("connect failed", upstream=self.upstream.name, destination=text, reason=reason)
+                self._failed(text, reason)
                 raise unreachable(self.upstream.name, reason) from exc
 
         host = url.raw_authority.encode()
         base = url.raw_path.rstrip("/").encode()
         return Destination(text, host, base, Pool(self.upstream.name, limits, connect, self._deadlines))
+
+    def _failed(self, url: str, reason: str) -> None:
+        """Tell of a destination that can't be connected to: once, until it can be again or fails otherwise."""
+        if self._failing.get(url) != reason:
+            self._failing[url] = reason
+            log.warning("connect failed", upstream=self.upstream.name, destination=url, reason=reason)
+
+    def _recovered(self, url: str) -> None:
+        if self._failing.pop(url, None) is not None:
+            log.info("connected again", upstream=self.upstream.name, destination=url)
 
     def in_turn(self) -> Sequence[Destination]:
         """Every destination once, beginning with the one whose turn it is."""
@@ -113,6 +126,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientSSLError, "tls"),
     (ssl.SSLError, "tls"),
     (aiohttp.ClientConnectorDNSError, "dns"),
+    (UnicodeError, "dns"),
     (TimeoutError, "timeout"),
     (ConnectionRefusedError, "refused"),
 )

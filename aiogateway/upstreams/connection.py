@@ -140,6 +140,10 @@ class UpstreamConnection:
         self._head_size = head_size(first, len(message.raw_headers))
         return self._head_size >= 0
 
+    def saw_interim(self) -> None:
+        """The head that was looked at is not that of the answer: where the answer ends can't be checked."""
+        self._head_size = 0
+
     def complete(self, message: RawResponseMessage) -> None:
         """The exchange is over, with this as its answer's head: see whether anything came that doesn't belong to it.
 

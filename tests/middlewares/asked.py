@@ -23,6 +23,7 @@ def request(raw: bytes) -> Request:
         deadlines=Deadlines(loop.time),
         header_timeout=10.0,
         keepalive_timeout=75.0,
+        download_min_rate=0,
         trusted=(),
     )
     connection = server()

@@ -16,10 +16,11 @@ from typing import cast
 from aiogateway.address import Network
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.connection import ClientConnection, Handler
+from aiogateway.proxy.connection import ClientConnection
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, problem_response
+from aiogateway.proxy.terms import Handler
 from tests.clock import Clock, eventually
 
 # Seconds that any one wait of a test may take.
@@ -135,6 +136,7 @@ async def serving(
         deadlines=deadlines,
         header_timeout=10.0,
         keepalive_timeout=keepalive_timeout,
+        download_min_rate=0,
         trusted=trusted,
     )
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

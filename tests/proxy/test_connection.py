@@ -113,7 +113,7 @@ async def test_a_client_that_leaves_ends_its_handler(waits: str, how: str) -> No
                 await request.content.readany()
             while True:
                 request.write(bytes(1 << 20))
-                await request.drain()
+                await request.connection.pace(None).drain()
         except (asyncio.CancelledError, ConnectionError) as exc:
             ended.append(type(exc).__name__)
             raise
@@ -221,13 +221,11 @@ async def test_a_long_body_goes_past_the_parser_and_what_follows_it_does_not() -
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_only_a_trusted_peer_is_asked_who_the_client_is(trusted: bool) -> None:
+async def test_only_a_trusted_peer_is_asked_what_the_client_called_us(trusted: bool) -> None:
     async def who(request: Request) -> Response:
-        return Response(200, [b"X-Origin: " + request.public_origin()], request.client_address().encode())
+        return Response(200, [b"X-Origin: " + request.public_origin()])
 
     async with serving(who, trusted=(ip_network("127.0.0.0/8"),) if trusted else ()) as served:
-        forwarded = b"X-Forwarded-For: 203.0.113.5\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\n"
+        forwarded = b"X-Forwarded-Proto: HTTPS, http\r\nX-Forwarded-Host: public, inner\r\n"
         client = await served.client(b"GET / HTTP/1.1\r\nHost: a:1\r\n" + forwarded + b"\r\n")
-        answer = await client.answer()
-        told = (answer.body, answer.lines["x-origin"])
-        assert told == ((b"203.0.113.5", "https://public") if trusted else (b"127.0.0.1", "http://a:1"))
+        assert (await client.answer()).lines["x-origin"] == ("https://public" if trusted else "http://a:1")

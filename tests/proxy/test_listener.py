@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 
-from aiogateway.proxy.connection import MAX_FIELD, MAX_FIELDS, MAX_TARGET, unparsed
+from aiogateway.proxy.parsing import MAX_FIELD, MAX_FIELDS, MAX_TARGET, unparsed
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from tests.proxy.served import echo, serving

@@ -159,7 +159,7 @@ def explain(method: str, path: str, config: str | None) -> None:
 @main.command()
 @click.option("--sub", required=True, metavar="ID", help="The user.")
 @click.option("--role", "roles", multiple=True, metavar="R", help="A role; may be repeated.")
-@click.option("--ttl", type=click.IntRange(min=1), default=3600, show_default=True, help="Seconds until it expires.")
+@click.option("--ttl", type=click.IntRange(1, 10**9), default=3600, show_default=True, help="Seconds until it expires.")
 def token(sub: str, roles: tuple[str, ...], ttl: int) -> None:
     """Sign a token with JWT_SECRET, for trying things."""
     from aiogateway.settings import read

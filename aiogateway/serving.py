@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 # Seconds aiohttp may still take for connections once the drain is over.
 CLOSING: Final = 1.0
-STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+# Signals that a serving process takes.
+TAKEN: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 
 
 class Alongside(Protocol):
@@ -97,7 +98,8 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
     loop.add_signal_handler(signal.SIGQUIT, stop.insist)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a parent blocks them until they can be taken
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP: this version reads its files only at start")
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
         if alongside is not None:
             await alongside.start()
@@ -135,14 +137,13 @@ async def _drain(gateway: Gateway, server: Server, site: web.SockSite, stop: Sto
     settings = gateway.settings
     gateway.unready.add("draining")
     log.info("draining", in_flight=server.busy())
-    if await stop.wait(settings.drain_delay):
-        return
+    await stop.wait(settings.drain_delay)
     await site.stop()
     server.pre_shutdown()
     loop = asyncio.get_running_loop()
     end = loop.time() + settings.drain_timeout
-    while (left := server.busy()) and loop.time() < end:
+    while server.busy() and loop.time() < end:
         if await stop.wait(0.05):
             break
-    if left:
-        log.warning("requests in flight are cut off", count=left)
+    if cut := server.cut_off():
+        log.warning("requests in flight were cut off", count=cut)

@@ -21,7 +21,7 @@ import uvloop
 
 from aiogateway import linux, logs
 from aiogateway.routes import Table
-from aiogateway.serving import BACKLOG, STOPPING, Alongside, serve
+from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ BACKOFF: Final = (0.1, 5.0)
 SETTLED: Final = 10.0
 # A request leaves no cycles behind, so looking for them every 700 allocations finds nothing and costs time.
 COLLECT_AFTER: Final = (20_000, 20, 20)
-_SIGNALS: Final = STOPPING | {signal.SIGCHLD}
+_SIGNALS: Final = TAKEN | {signal.SIGCHLD}
 
 
 class CannotListen(Exception):
@@ -121,6 +121,8 @@ class Parent:
                 continue
             if said.si_signo == signal.SIGCHLD:
                 clean = self._reap() and clean
+            elif said.si_signo == signal.SIGHUP:
+                self._pass_on(signal.SIGHUP)
             else:
                 insisted = self._stopping or said.si_signo == signal.SIGQUIT
                 self._stopping = True
@@ -144,7 +146,7 @@ class Parent:
         code = 1
         try:
             linux.die_with_parent(parent)
-            # Those that stop it stay blocked until the worker can take them.
+            # The others stay blocked until the worker can take them.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             code = self._work()
         except BaseException:

@@ -37,6 +37,8 @@ LINGER: Final = 10.0
 LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
+# States of a socket whose peer has closed: CLOSE and CLOSE_WAIT of Linux' <net/tcp_states.h>.
+_TCP_LEFT: Final = frozenset({7, 8})
 HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -46,7 +48,19 @@ class ClientConnection(RequestHandler):
     _current_request: Any  # ours, not aiohttp's
     finish_response: Any
 
-    __slots__ = ("_content", "_head_deadline", "_last", "_plain", "_terms", "closing", "peer", "scheme", "trusted_peer")
+    __slots__ = (
+        "_content",
+        "_deaf",
+        "_head_deadline",
+        "_last",
+        "_plain",
+        "_terms",
+        "_watch",
+        "closing",
+        "peer",
+        "scheme",
+        "trusted_peer",
+    )
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
@@ -58,6 +72,8 @@ class ClientConnection(RequestHandler):
         self._head_deadline: Deadline | None = None
         self._plain: PlainBody | None = None
         self._last = b""
+        self._deaf = False
+        self._watch: Deadline | None = None
         self._content: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,6 +104,9 @@ class ClientConnection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end_head_wait()
         super().connection_lost(exc)
+        # Bodies hold this connection: a circle that would keep both until the next collection.
+        self._messages.clear()
+        self._content, self._plain = EMPTY_PAYLOAD, None
 
     async def drained(self) -> None:
         """Wait until the client has read enough for more to be written, however long that takes."""
@@ -132,7 +151,26 @@ class ClientConnection(RequestHandler):
         if left > 0 and not content.is_eof() and not self._upgraded:
             self._plain = PlainBody(content, left)
 
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        if self._watch is None:
+            self._watch = self._terms.deadlines.after(0, self._look_for_client)
+
+    def _look_for_client(self) -> None:
+        """Nobody reads, so nobody is told when the client leaves: ask the kernel."""
+        self._watch = None
+        transport = self.transport
+        if transport is None or not (self._reading_paused or self._buffer_paused):
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT:
+            transport.abort()
+        else:
+            self._watch = self._terms.deadlines.after(0, self._look_for_client)
+
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         if (plain := self._plain) is not None:
             if not data or self._force_close or self._close:
                 return
@@ -144,7 +182,8 @@ class ClientConnection(RequestHandler):
             self._parser = make_parser(self, self._loop)
             if not data:
                 return
-        in_body = not self._content.is_eof()
+        content = self._content
+        in_body, before = not content.is_eof(), content.total_bytes
         super().data_received(data)
         self._last = (self._last + data[-4:])[-4:]
         messages = self._messages
@@ -153,12 +192,19 @@ class ClientConnection(RequestHandler):
                 self._end_head_wait()
             newest = messages[-1][0]
             if isinstance(newest, _ErrInfo):
+                newest.exc.with_traceback(None)  # its frames hold what was received, and themselves in a circle
                 self._break_body()
             elif newest.upgrade and not self._upgraded and data.find(HEAD_END) + len(HEAD_END) != len(data):
                 # aiohttp loses what stands in the same packet behind an upgrade that it doesn't know, such as `h2c`.
                 self.closing = True
-        elif not in_body and self._head_deadline is None and data.strip(b"\r\n"):
-            self._await_head()
+        elif self._head_deadline is None:
+            if in_body:
+                # More than the body's end came; the end of one in chunks looks like that of a head.
+                begun = content.is_eof() and len(data) > content.total_bytes - before and self._last != HEAD_END
+            else:
+                begun = bool(data.strip(b"\r\n"))
+            if begun:
+                self._await_head()
 
     async def start(self) -> None:
         """Answer the requests of this connection, one after the other.
@@ -173,6 +219,8 @@ class ClientConnection(RequestHandler):
         try:
             while not self._force_close and not self._close:
                 if not self._messages:
+                    if self._head_deadline is None and not payload.total_bytes and self._last not in (b"", HEAD_END):
+                        self._await_head()  # the next head began in the packet of the one before
                     self._waiter = self._loop.create_future()
                     try:
                         await self._waiter
@@ -244,6 +292,18 @@ class ClientConnection(RequestHandler):
                 end = payload.total_bytes + LINGER_BYTES
                 while not payload.is_eof() and not self._force_close and payload.total_bytes < end:
                     await payload.readany()
+                if self._messages or self._reading_paused or self._buffer_paused:
+                    await self._outlast()
+
+    async def _outlast(self) -> None:
+        """Throw away what stands behind the last request, until the client has read its answer and leaves."""
+        self._deaf = True
+        self._messages.clear()
+        if (transport := self.transport) is not None:
+            if transport.can_write_eof():
+                transport.write_eof()
+            transport.resume_reading()
+            await self._loop.create_future()  # its leaving cancels this task, as at any other time
 
     def _await_head(self) -> None:
         self._head_deadline = self._terms.deadlines.after(self._terms.header_timeout, self._head_expired)

@@ -62,20 +62,24 @@ class MalformedName(Exception):
 class Fates(dict[bytes, bool]):
     """Whether a field goes on, by its name as it is spelled.
 
-    Remembered by spelling, because clients use few and a look into a dict is all that a request pays for; bounded,
-    because a client may make names up.
+    Remembered by spelling, because clients use few and a look into a dict is all that a request pays for. Bounded in
+    number and length, because a client may make names up; forgotten as a whole when there are too many, so that made
+    up ones don't keep the real ones out.
     """
 
-    def __init__(self, goes_on: Callable[[bytes], bool], most: int = 4096) -> None:
+    def __init__(self, goes_on: Callable[[bytes], bool], most: int = 1024, longest: int = 64) -> None:
         super().__init__()
         self._goes_on = goes_on
         self._most = most
+        self._longest = longest
 
     def __missing__(self, name: bytes) -> bool:
         if _TOKEN.fullmatch(name) is None:
             raise MalformedName
         verdict = self._goes_on(name.lower())
-        if len(self) < self._most:
+        if len(name) <= self._longest:
+            if len(self) >= self._most:
+                self.clear()
             self[name] = verdict
         return verdict
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.web_protocol import RequestHandler
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
@@ -63,15 +64,27 @@ class Server(web.Server):
 
     def pre_shutdown(self) -> None:
         """Wind every connection down. aiohttp's own way drops the bytes of bodies that are still arriving."""
-        for connection in self.connections:
-            cast(ClientConnection, connection).wind_down()
+        for connection in map(_ours, self.connections):
+            connection.wind_down()
 
     def busy(self) -> int:
         """How many connections have a request being answered, or an answer not yet sent to its end."""
         return sum(
-            cast(ClientConnection, connection).busy or transport.get_write_buffer_size() > 0
+            _ours(connection).busy or transport.get_write_buffer_size() > 0
             for connection, transport in self._connections.items()
         )
 
+    def cut_off(self) -> int:
+        """Reset what is still being answered, so that nothing looks complete; answers how many there were."""
+        left = [connection for connection in map(_ours, self.connections) if connection.busy]
+        for connection in left:
+            connection.reset()
+        return len(left)
+
     def __call__(self) -> ClientConnection:
         return ClientConnection(self, self._terms, loop=self._loop, **self._kwargs)
+
+
+def _ours(connection: RequestHandler) -> ClientConnection:
+    """What `__call__` made, by its own type."""
+    return cast(ClientConnection, connection)

@@ -32,7 +32,10 @@ PATIENCE: Final = 2.0
 KEPT: Final = frozenset({b"retry-after", b"www-authenticate", b"allow", b"set-cookie"})
 
 # What error pages are written in. Python knows many more, some of which are no charsets, or raise whatever is asked.
-CHARSETS: Final = {"iso-8859-1": "cp1252", "latin1": "cp1252", "windows-1252": "cp1252", "utf-16": "utf-16"}
+CHARSETS: Final = {
+    **dict.fromkeys(("iso-8859-1", "latin-1", "latin1", "windows-1252", "cp1252"), "cp1252"),
+    "utf-16": "utf-16",
+}
 
 _CHARSET: Final = re.compile(r'charset="?([\w.:-]+)', re.IGNORECASE)
 _HIDDEN: Final = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)

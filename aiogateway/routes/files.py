@@ -77,6 +77,9 @@ def _read_layer(folder: Traversable, label: str, faults: list[Fault]) -> Layer:
 
 
 def _read(file: Traversable, where: str, faults: list[Fault]) -> Document | None:
+    if not file.is_file():  # a pipe, for one, would never end
+        faults.append(Fault(where, "", "", "can't be read: it is missing, or no file"))
+        return None
     try:
         data = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
@@ -85,6 +88,8 @@ def _read(file: Traversable, where: str, faults: list[Fault]) -> Document | None
         faults.append(Fault(where, "", "", f"is not UTF-8 at byte {error.start}"))
     except tomllib.TOMLDecodeError as error:
         faults.append(Fault(where, "", "", f"is not TOML: {error}"))
+    except (RecursionError, ValueError):  # nested too deep, or a number of thousands of digits
+        faults.append(Fault(where, "", "", "is TOML that no table has any use for: too deep, or too long a number"))
     else:
         return Document(where, file.name.removesuffix(".toml"), data)
     return None

@@ -7,6 +7,7 @@ A default that names a field of the settings is taken from there, so that a vari
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -148,14 +149,16 @@ def _environment_name(value: object) -> str:
     return value
 
 
-def _file(value: object) -> str:
+def _certificates(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be the path of a file")
     try:
-        with open(value, "rb"):
-            return value
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
+    except ssl.SSLError:
+        raise ValueError("must be certificates in PEM") from None
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from None
+    return value
 
 
 ROUTE_KEYS: Final[Mapping[str, Key]] = {
@@ -197,7 +200,7 @@ UPSTREAM_KEYS: Final[Mapping[str, Key]] = {
     "eject_rate": Key(values.share, "survival", 0.5),
     "eject_window": Key(values.seconds, "survival", 30.0),
     "eject_time": Key(values.seconds, "survival", 30.0),
-    "ca_file": Key(_file, "data path"),
+    "ca_file": Key(_certificates, "data path"),
     "server_name": Key(_text(_NAME, "must be a host name"), "data path"),
 }
 

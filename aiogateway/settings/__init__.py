@@ -85,7 +85,9 @@ def parse(
     unplaced: list[str] = []
     others: dict[str, tuple[str, ...]] = {}
     for name, found in given.items():
-        if name in FIELDS:
+        if any(not value.isprintable() and _is_no_text(value) for value in found):
+            faults.append(Fault(ENVIRONMENT, name, "", "is not UTF-8"))
+        elif name in FIELDS:
             raw[FIELDS[name]], sources[FIELDS[name]] = found[0], f"variable {name}"
         elif name.startswith("GATEWAY_POOL_"):
             faults += _pool_override(name, found[0], pools, unplaced)
@@ -116,6 +118,15 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], li
         if len(several) > 1 and (name in FIELDS or name.startswith("GATEWAY_"))
     ]
     return {name: tuple(several) for name, several in found.items()}, faults
+
+
+def _is_no_text(value: str) -> bool:
+    """Whether a variable's bytes were no UTF-8; Python holds them as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _is_from_kubernetes(name: str, value: str) -> bool:

@@ -28,6 +28,7 @@ ALGORITHMS: Final = {
 }
 MAX_COUNT: Final = 10**9
 MAX_SIZE: Final = 1 << 50
+MAX_NUMBER: Final = 10**9
 
 _SIZE = re.compile(r"(\d{1,15})[ \t]*([a-z]*)", re.ASCII | re.IGNORECASE)
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)(?:[ \t]+([a-z][a-z0-9_-]{0,31}))?", re.ASCII)
@@ -83,6 +84,8 @@ def _number(value: object, what: str) -> float:
         raise ValueError(what) from None
     if not math.isfinite(number) or number < 0:
         raise ValueError(what)
+    if number > MAX_NUMBER:
+        raise ValueError(f"must be at most {MAX_NUMBER}, which is 30 years of seconds")
     return number
 
 

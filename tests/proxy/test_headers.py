@@ -130,8 +130,9 @@ def test_fates_are_remembered_and_bounded() -> None:
 
     fates = Fates(goes_on, most=2)
     assert [fates[name] for name in (b"A", b"B", b"C", b"A", b"C", b"a")] == [True, False, False, True, False, True]
-    assert asked == [b"a", b"b", b"c", b"c", b"a"]
-    assert len(fates) == 2
+    assert asked == [b"a", b"b", b"c", b"a", b"a"]
+    assert not fates[b"a-name-of-more-than-sixty-four-bytes-that-somebody-made-up-to-fill-us"]
+    assert len(fates) == 1
 
 
 def test_a_control_character_in_a_head_is_found() -> None:

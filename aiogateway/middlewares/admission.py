@@ -6,15 +6,13 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from aiohttp.hdrs import CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, VIA
+from aiohttp.hdrs import EXPECT, HOST, TRANSFER_ENCODING, VIA
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
-from aiogateway.proxy.body import too_large
 from aiogateway.proxy.headers import via_count
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
-from aiogateway.routes import Route
 
 # How often a request may have passed through here (contract, "To and from the upstream").
 MAX_PASSES: Final = 2
@@ -70,16 +68,3 @@ def check_authority(request: Request) -> None:
         raise Problem("bad_request", "the request's target and its Host field disagree")
     if "#" in request.query or "#" in request.path:
         raise Problem("bad_request", "the request's target has a fragment")
-
-
-def body_limit(inner: Handler, route: Route) -> Handler:
-    """Refuse a body whose announced length is over the route's `max_body`; what comes in chunks is counted later."""
-    limit = route.max_body
-
-    async def answer(request: Request) -> Response:
-        length = request.headers.get(CONTENT_LENGTH)
-        if length is not None and int(length) > limit:
-            raise too_large(limit)
-        return await inner(request)
-
-    return answer

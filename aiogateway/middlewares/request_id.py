@@ -35,8 +35,9 @@ def request_id(inner: Handler, make: Callable[[], str]) -> Handler:
     async def answer(request: Request) -> Response:
         given = request.headers.get(X_REQUEST_ID)
         request.id = given if given is not None and is_well_formed(given) else make()
+        request.id_line = b"X-Request-ID: " + request.id.encode()
         response = await inner(request)
-        response.lines.append(b"X-Request-ID: %b" % request.id.encode())
+        response.lines.append(request.id_line)
         return response
 
     return answer

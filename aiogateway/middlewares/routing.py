@@ -1,4 +1,4 @@
-"""Finds the route of a request and hands it to that route's chain."""
+"""Finds the route of a request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
-from aiogateway.routes import Route, Table
+from aiogateway.routes import Table
 
 
-def routing(table: Table, chains: Mapping[Route, Handler], local: Mapping[str, Handler]) -> Handler:
-    """:param chains: each route's own handler.
+def routing(table: Table, inner: Handler, local: Mapping[str, Handler]) -> Handler:
+    """:param inner: answers a request whose route is known.
     :param local: paths that the gateway answers itself, whatever the table holds: balancers rely on them.
     :raises Problem: `route_not_found`, `method_not_allowed`, `bad_request`.
     """
@@ -25,6 +25,6 @@ def routing(table: Table, chains: Mapping[Route, Handler], local: Mapping[str, H
         match = table.match(request.path)
         request.match = match
         request.route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
-        return await chains[request.route](request)
+        return await inner(request)
 
     return answer

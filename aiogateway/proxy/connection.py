@@ -25,6 +25,7 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiogateway.address import is_trusted, parse
 from aiogateway.deadlines import Deadline
 from aiogateway.errors import Problem
+from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import make_parser, unparsed
 from aiogateway.proxy.request import Request
@@ -57,6 +58,7 @@ class ClientConnection(RequestHandler):
         "_terms",
         "_watch",
         "closing",
+        "forwarded",
         "peer",
         "scheme",
         "trusted_peer",
@@ -68,6 +70,7 @@ class ClientConnection(RequestHandler):
         self.closing = False
         self.trusted_peer = False
         self.peer = ""
+        self.forwarded = b""
         self.scheme = "http"
         self._head_deadline: Deadline | None = None
         self._plain: PlainBody | None = None
@@ -84,6 +87,7 @@ class ClientConnection(RequestHandler):
         self.trusted_peer = is_trusted(address, self.trusted)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+        self.forwarded = forwarded_lines(self.peer, self.scheme)
 
     @property
     def trusted(self) -> Sequence[IPv4Network | IPv6Network]:

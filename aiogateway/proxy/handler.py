@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING
+from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
@@ -54,9 +54,9 @@ class Outbound:
         self.chunked = False
         lines = inward_lines(request.message.raw_headers, headers.getall(CONNECTION, ()))
         lines += (
-            request.forwarded_lines(headers.get(HOST, "").encode("utf-8", "surrogateescape")),
+            request.forwarded_lines(),
             _VIA[request.version],
-            b"X-Request-ID: %b" % request.id.encode(),
+            request.id_line,
         )
         if rest is None:
             if sent or CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:
@@ -118,8 +118,14 @@ class ProxyHandler:
             raise
 
     async def _receive(self, request: Request) -> tuple[bytes, RequestBody | None]:
-        """A small body whole, or the beginning of a larger one and where the rest comes from."""
+        """A small body whole, or the beginning of a larger one and where the rest comes from.
+
+        :raises Problem: `body_too_large`, at once where the head says so; else as `RequestBody.read`.
+        """
         limit, content, settings = request.route.max_body, request.content, self._settings
+        length = request.headers.get(CONTENT_LENGTH)
+        if length is not None and int(length) > limit:
+            raise too_large(limit)
         if content.is_eof():  # it came with its head, as small forms do
             sent = content.read_nowait()
             if len(sent) > limit:

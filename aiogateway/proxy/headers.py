@@ -137,12 +137,11 @@ def via_count(values: Iterable[str], name: str = VIA.decode()) -> int:
     return sum(1 for member in members if len(member) > 1 and member[1].lower() == name)
 
 
-def forwarded_lines(peer: str, scheme: str, host: bytes) -> bytes:
-    """The `X-Forwarded-*` lines for a request whose own ones are not believed."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b" % (
+def forwarded_lines(peer: str, scheme: str) -> bytes:
+    """The `X-Forwarded-*` lines for requests whose own ones are not believed, less the host that is to end them."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (
         peer.encode("latin-1"),
         scheme.encode(),
-        host,
     )
 
 

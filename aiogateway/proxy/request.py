@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from aiohttp.hdrs import HOST
 from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from aiogateway.proxy.headers import (
     RawFields,
-    forwarded_lines,
     goes_outward,
     has_control,
     named_by_connection,
@@ -29,6 +29,7 @@ from aiogateway.routes import Match, Route
 class Connection(Protocol):
     """What a request needs of the client's connection it came on."""
 
+    forwarded: bytes
     peer: str
     scheme: str
     trusted_peer: bool
@@ -48,7 +49,7 @@ class Connection(Protocol):
 
 
 class Request:
-    """One request. What the client sent is never changed; `id`, `route` and `match` are filled in on the way.
+    """One request. What the client sent is never changed; `id`, `id_line`, `route` and `match` are filled in later.
 
     `path` and `query` are as the client wrote them; `query` includes its `?`.
     """
@@ -59,6 +60,7 @@ class Request:
         "content",
         "headers",
         "id",
+        "id_line",
         "keep_alive",
         "match",
         "message",
@@ -83,6 +85,7 @@ class Request:
         self.content = payload
         self.connection = connection
         self.id = ""
+        self.id_line = b""
         self.method = message.method
         self.headers = message.headers
         self.version = message.version
@@ -98,12 +101,12 @@ class Request:
         """Whether the head announced a body with something in it (RFC 9112 section 6.3)."""
         return not self.content.is_eof() or self.content.total_bytes > 0
 
-    def forwarded_lines(self, host: bytes) -> bytes:
-        """The `X-Forwarded-*` lines for the upstream; `host` as the client named us."""
-        connection = self.connection
+    def forwarded_lines(self) -> bytes:
+        """The `X-Forwarded-*` lines for the upstream."""
+        connection, host = self.connection, self.headers.get(HOST, "").encode("utf-8", "surrogateescape")
         if connection.trusted_peer:
             return trusted_forwarded_lines(self.message.raw_headers, connection.peer, connection.scheme, host)
-        return forwarded_lines(connection.peer, connection.scheme, host)
+        return connection.forwarded + host
 
     def public_origin(self) -> bytes:
         """Scheme and authority by which the client knows us, for `Location` fields."""

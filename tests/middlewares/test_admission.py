@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from aiogateway.errors import Problem
-from aiogateway.middlewares.admission import admission, body_limit
-from tests.config_folders import load
+from aiogateway.middlewares.admission import admission
 from tests.middlewares.asked import head, ok, request
 
 ADMITTED = {
@@ -42,29 +39,3 @@ async def test_what_no_route_takes_is_refused(raw: bytes, code: str) -> None:
     with pytest.raises(Problem) as caught:
         await admission(ok)(request(raw))
     assert caught.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("fields", "taken"),
-    [
-        (["Content-Length: 0"], True),
-        (["Content-Length: 1024"], True),
-        (["Content-Length: 0001024"], True),
-        (["Content-Length: 1025"], False),
-        (["Content-Length: 9223372036854775807"], False),
-        (["Transfer-Encoding: chunked"], True),
-        ([], True),
-    ],
-)
-async def test_a_body_whose_announced_length_is_over_the_limit_is_413(
-    fields: list[str], taken: bool, tmp_path: Path
-) -> None:
-    table = load(tmp_path, '[[route]]\npath = "/a"\nupstream = "b"\nauth = "public"\nmax_body = "1 KiB"\n')
-    limited = body_limit(ok, table.match("/a").endpoint.route("POST"))
-    asked = request(head(*fields, start="POST /a HTTP/1.1"))
-    if taken:
-        assert (await limited(asked)).status == 200
-    else:
-        with pytest.raises(Problem, match="1024 bytes") as caught:
-            await limited(asked)
-        assert caught.value.code == "body_too_large"

@@ -44,7 +44,7 @@ async def local(asked: Request) -> Response:
 
 
 async def ask(table: Table, start: str) -> Response:
-    handler = routing(table, dict.fromkeys(table.routes, named), {"/healthz": local})
+    handler = routing(table, named, {"/healthz": local})
     return await handler(request(head(start=f"{start} HTTP/1.1")))
 
 

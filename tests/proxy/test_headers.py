@@ -156,7 +156,7 @@ def test_a_passage_through_this_gateway_is_counted(values: list[str], count: int
 
 
 def test_what_the_client_claims_of_itself_is_written_by_the_gateway_alone() -> None:
-    assert forwarded_lines("192.0.2.1", "https", b"api.example") == (
+    assert forwarded_lines("192.0.2.1", "https") + b"api.example" == (
         b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: api.example"
     )
 
@@ -182,7 +182,7 @@ def test_a_trusted_proxy_s_claims_are_kept_and_its_address_is_added() -> None:
 
 def test_a_trusted_proxy_that_claims_nothing_is_the_whole_chain() -> None:
     lines = trusted_forwarded_lines([], "10.0.0.1", "http", b"a")
-    assert lines == forwarded_lines("10.0.0.1", "http", b"a")
+    assert lines == forwarded_lines("10.0.0.1", "http") + b"a"
 
 
 def test_no_name_of_the_tables_is_in_capitals() -> None:

@@ -16,7 +16,7 @@ from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
-from aiogateway.routes import Table
+from aiogateway.routes import OWN_PATHS, Table
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
 
@@ -51,7 +51,7 @@ class Gateway:
         self._ticking = asyncio.create_task(self._tick())
         proxy = ProxyHandler(settings, self._clients, self._deadlines)
         return Server(
-            compose(self.table, proxy, {"/healthz": self._healthz, "/readyz": self._readyz}),
+            compose(self.table, proxy, dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))),
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
             deadlines=self._deadlines,

@@ -138,12 +138,15 @@ def explain(method: str, path: str, config: str | None) -> None:
     """Say what happens to a request: route, upstream, rewritten path, policies, and where each value comes from."""
     from aiogateway import describe
     from aiogateway.errors import Problem
-    from aiogateway.routes import configure
+    from aiogateway.routes import OWN_PATHS, configure
 
     with _told():
         _, table = configure(os.environ, _overrides(config=config), need_key=False)
     method = method.upper()
     bare, mark, query = path.partition("?")
+    if bare in OWN_PATHS:
+        click.echo(f"{bare} is answered by the gateway itself, to GET and HEAD")
+        return
     try:
         endpoint, params, encoded_slash = table.match(bare)
         route = endpoint.route(method, encoded_slash=encoded_slash)

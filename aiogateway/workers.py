@@ -23,6 +23,7 @@ from aiogateway import linux, logs
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
+from aiogateway.settings.checks import notes
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,13 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     except CannotListen as exc:
         print(f"aiogateway: {exc}", file=sys.stderr)
         return 1
-    linux.raise_descriptor_limit()
+    for note in notes(settings):
+        log.warning(note)
+    descriptors = linux.raise_descriptor_limit()
+    if descriptors < 2 * settings.max_connections:
+        log.warning(
+            "few descriptors for GATEWAY_MAX_CONNECTIONS", descriptors=descriptors, wanted=settings.max_connections * 2
+        )
     linux.tune_allocator()
     # What is loaded by now lives as long as the process: it need not be looked at again, nor copied after a fork.
     gc.collect()

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from aiogateway.routes.loading import configure, load
-from aiogateway.routes.table import Endpoint, Match, Route, Table, Upstream
+from aiogateway.routes.table import OWN_PATHS, Endpoint, Match, Route, Table, Upstream
 
-__all__ = ["Endpoint", "Match", "Route", "Table", "Upstream", "configure", "load"]
+__all__ = ["OWN_PATHS", "Endpoint", "Match", "Route", "Table", "Upstream", "configure", "load"]

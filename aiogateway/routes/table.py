@@ -19,6 +19,8 @@ from aiogateway.settings.values import Rate
 from aiogateway.settings.variables import PoolSettings
 
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
+# Paths that the gateway answers itself, whatever a table holds: balancers rely on them.
+OWN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 # What `Allow` lists first; the order that people expect.
 METHOD_ORDER: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

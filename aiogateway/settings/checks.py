@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from aiogateway.settings.faults import ENVIRONMENT, Fault
 from aiogateway.settings.values import ALGORITHMS
-from aiogateway.settings.variables import Variables
+from aiogateway.settings.variables import NOT_YET, Variables
 
 MIN_SECRET: Final = 32  # bytes: RFC 7518 section 3.2 wants as many as the hash has, 32 for HS256
 KEY_SOURCES: Final = {
@@ -52,6 +52,8 @@ def secret_is_short(secret: str) -> bool:
 def notes(settings: Variables) -> list[str]:
     """What is allowed, and should still be noticed by who starts the gateway."""
     said = []
+    if "guards" in NOT_YET:
+        said.append("CORS, tokens, rate limits and reCAPTCHA are checked but not enforced in this version")
     if not recaptcha_configured(settings):
         said.append("RECAPTCHA_SECRET_KEY is missing or a placeholder: routes with recaptcha answer 503")
     if settings.rate_limit is None:

@@ -102,5 +102,15 @@ class RequestBody:
         return b"".join(parts), False
 
 
+def check_length(request: Request) -> None:
+    """Refuse a body that is over the route's limit as far as is known: by its announced length, or by what is here.
+
+    :raises Problem: `body_too_large`.
+    """
+    limit, length = request.route.max_body, request.headers.get(CONTENT_LENGTH)
+    if (request.content.total_bytes if length is None else int(length)) > limit:
+        raise too_large(limit)
+
+
 def too_large(limit: int) -> Problem:
     return Problem("body_too_large", f"the body is larger than the {limit} bytes this path takes")

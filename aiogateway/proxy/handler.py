@@ -18,7 +18,7 @@ from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.body import RequestBody, too_large
+from aiogateway.proxy.body import RequestBody, check_length
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.headers import MalformedName, has_control, inward_lines, origin, outward_lines
 from aiogateway.proxy.request import Request
@@ -102,7 +102,14 @@ class ProxyHandler:
     async def __call__(self, request: Request) -> Response:
         """:raises Problem: whatever keeps the upstream's answer from the client."""
         route = request.route
-        sent, rest = await self._receive(request) if request.has_body else (b"", None)
+        sent: bytes = b""
+        rest: RequestBody | None = None
+        if request.has_body:
+            check_length(request)
+            if request.content.is_eof():  # it came with its head, as small forms do
+                sent = request.content.read_nowait()
+            else:
+                sent, rest = await self._receive(request)
         try:
             outbound = Outbound(request, sent, rest)
         except MalformedName as exc:
@@ -120,20 +127,12 @@ class ProxyHandler:
     async def _receive(self, request: Request) -> tuple[bytes, RequestBody | None]:
         """A small body whole, or the beginning of a larger one and where the rest comes from.
 
-        :raises Problem: `body_too_large`, at once where the head says so; else as `RequestBody.read`.
+        :raises Problem: as `RequestBody.read`.
         """
-        limit, content, settings = request.route.max_body, request.content, self._settings
-        length = request.headers.get(CONTENT_LENGTH)
-        if length is not None and int(length) > limit:
-            raise too_large(limit)
-        if content.is_eof():  # it came with its head, as small forms do
-            sent = content.read_nowait()
-            if len(sent) > limit:
-                raise too_large(limit)
-            return sent, None
+        settings = self._settings
         body = RequestBody(
             request,
-            limit=limit,
+            limit=request.route.max_body,
             idle=settings.idle_timeout,
             min_rate=settings.upload_min_rate,
             deadlines=self._deadlines,
@@ -208,7 +207,7 @@ class ProxyHandler:
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
         stream_idle = None
         exchange.bear_silence(max(route.timeout, settings.idle_timeout))
-        if media_type(message) == "text/event-stream" and not exchange.payload.is_eof():
+        if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
             stream_idle = settings.stream_idle_timeout
             exchange.establish(stream_idle)
         return UpstreamResponse(exchange, [lines], stream_idle=stream_idle)

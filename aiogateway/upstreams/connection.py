@@ -17,7 +17,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.helpers import TimerNoop, set_exception
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, TimerNoop, set_exception
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -58,7 +59,29 @@ class UpstreamProtocol(ResponseHandler):
             self.plain = self._parser = None
             if not data:
                 return
-        super().data_received(data)
+        parser = self._parser
+        if parser is None or self._upgraded:
+            super().data_received(data)
+            return
+        # aiohttp's own way, less its timers, which nobody sets here.
+        try:
+            messages, self._upgraded, tail = parser.feed_data(data)
+        except HttpProcessingError as exc:
+            self._break_off(exc)
+            return
+        for message, payload in messages:
+            if message.should_close:
+                self._should_close = True
+            empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
+            self._payload = EMPTY_PAYLOAD if empty else payload
+            self.feed_data((message, self._payload), 0)
+        if tail:
+            super().data_received(tail)
+
+    def _break_off(self, exc: HttpProcessingError) -> None:
+        if self.transport is not None:
+            self.transport.close()
+        self.set_exception(exc)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.

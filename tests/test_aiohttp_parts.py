@@ -32,7 +32,12 @@ from aiogateway.upstreams.connection import UpstreamProtocol, open_session
 from tests.proxy.served import answer_unparsed, echo
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
-STANDING: Final = ("proxy/connection.py", "proxy/listener.py", "upstreams/connection.py")
+STANDING: Final = (
+    "proxy/connection.py",
+    "proxy/listener.py",
+    "proxy/receiving.py",
+    "upstreams/connection.py",
+)
 
 # Attributes of instances and classes, by the class that they are aiohttp's of.
 PARTS: Final[dict[type, str]] = {
@@ -44,7 +49,8 @@ PARTS: Final[dict[type, str]] = {
         start transport writing_paused""",
     web.Server: "_connections _kwargs _loop connections pre_shutdown request_handler",
     ResponseHandler: """
-        _drain_helper _parser _payload _reading_paused abort close connection_lost data_received is_connected read
+        _drain_helper _parser _payload _reading_paused _should_close _skip_payload _upgraded abort close connection_lost
+        data_received feed_data is_connected read
         resume_reading set_exception set_response_params should_close transport writing_paused""",
     BaseConnector: "_factory connect",
     Connection: "close protocol",
@@ -137,21 +143,21 @@ def test_every_field_of_a_parsed_head_is_there(kind: type, names: str) -> None:
     assert not gone, f"{kind.__name__} of aiohttp {aiohttp.__version__} has no {', '.join(gone)}"
 
 
-def foreign_privates(path: Path) -> Iterator[str]:
-    """Private attributes that a module uses and none of its own classes declares in `__slots__` or by assignment."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    own: set[str] = set()
+def tree_of(name: str) -> ast.Module:
+    return ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+
+
+def own_names(tree: ast.Module) -> Iterator[str]:
+    """What the classes of a module declare in `__slots__`, define, or assign where they have no base."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             for statement in node.body:
                 if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__slots__":
-                    own |= set(ast.literal_eval(statement.value))
+                    yield from ast.literal_eval(statement.value)
                 if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-                    own.add(statement.name)
+                    yield statement.name
                     if not any(isinstance(base, ast.Name) for base in node.bases):
-                        own |= {name for name in map(assigned, ast.walk(statement)) if name}
-    used = (node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    yield from (name for name in used if name.startswith("_") and not name.startswith("__") and name not in own)
+                        yield from filter(None, map(assigned, ast.walk(statement)))
 
 
 def assigned(node: ast.AST) -> str:
@@ -162,7 +168,9 @@ def assigned(node: ast.AST) -> str:
 @pytest.mark.parametrize("name", STANDING)
 def test_every_private_piece_that_is_used_is_in_the_table(name: str) -> None:
     known = {part for text in PARTS.values() for part in text.split()}
-    missing = set(foreign_privates(PACKAGE / name)) - known
+    own = {each for module in STANDING for each in own_names(tree_of(module))}
+    used = {node.attr for node in ast.walk(tree_of(name)) if isinstance(node, ast.Attribute)}
+    missing = {each for each in used - own - known if each.startswith("_") and not each.startswith("__")}
     assert not missing, f"{name} stands on {', '.join(sorted(missing))} too: name it in PARTS"
 
 

@@ -224,6 +224,7 @@ def test_a_token_is_one_the_gateway_will_accept() -> None:
     [
         (("--sub", "u1"), {}, "set JWT_SECRET"),
         (("--sub", "u1"), {"JWT_SECRET": "short-one"}, "at least 32 bytes"),
+        (("--sub", "u1"), KEY | {"JWT_ALGORITHMS": "RS256"}, "JWT_ALGORITHMS"),
         (("--sub", "u,1"), KEY, "without commas"),
         (("--sub", "u1", "--role", "é"), KEY, "printable ASCII"),
         (("--sub", "u1", "--ttl", "0"), KEY, "--ttl"),

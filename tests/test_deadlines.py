@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from structlog.testing import capture_logs
 
 from aiogateway.deadlines import TICK, Credit, Deadline, Deadlines
 from tests.clock import Clock
@@ -142,6 +143,25 @@ def test_cancelling_twice_or_after_expiry_is_harmless() -> None:
     assert deadlines.sweep() == 1
     second.cancel()
     assert deadlines.sweep() == 0
+
+
+def test_one_whose_expiry_fails_keeps_no_other_from_expiring() -> None:
+    clock = Clock()
+    deadlines, expired = Deadlines(clock), list[str]()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    for name in ("before", "after"):  # in one slot no order is promised
+        deadlines.after(1, partial(expired.append, name))
+        deadlines.after(1, fail)
+    deadlines.after(2, partial(expired.append, "later"))
+    clock.advance(3)
+    with capture_logs() as logged:
+        assert deadlines.sweep() == 5
+    assert sorted(expired) == ["after", "before", "later"]
+    assert [line["log_level"] for line in logged] == ["error"] * 2
+    assert (deadlines.sweep(), len(deadlines)) == (0, 0)
 
 
 waits = st.floats(0, 100)

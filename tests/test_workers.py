@@ -134,7 +134,7 @@ def test_listening_takes_an_address_and_keeps_it() -> None:
             listen("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "not a name", "256.0.0.1"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "not a name", "256.0.0.1", "a..b", "a" * 64])
 def test_an_address_that_is_not_ours_is_one_line(host: str) -> None:
     with pytest.raises(CannotListen) as caught:
         listen(host, 0)

@@ -1,9 +1,8 @@
-"""One client's connection: aiohttp's server protocol, with the loop, deadlines and answers it lacks.
+"""One client's connection: its requests answered one after the other.
 
-With `listener` and `upstreams.connection` the only modules that stand on aiohttp's half-public parts;
-`tests/test_aiohttp_parts.py` fails in clear words when aiohttp moves one. What is added: a deadline for a request's
-head, problem answers to what can't be parsed, a request body that ends when its framing breaks, and a loop over a
-connection's requests that makes no task for each.
+With `receiving`, `listener` and `upstreams.connection` the modules that stand on aiohttp's half-public parts;
+`tests/test_aiohttp_parts.py` fails in clear words when aiohttp moves one. aiohttp's loop over a connection's requests
+is replaced by one that makes no task for each, and that lets go of a client in a way in which it reads its last answer.
 """
 
 from __future__ import annotations
@@ -17,20 +16,18 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, cast
 
 from aiohttp import web
-from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import is_trusted, parse
-from aiogateway.deadlines import Deadline
 from aiogateway.errors import Problem
 from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
-from aiogateway.proxy.parsing import make_parser, unparsed
+from aiogateway.proxy.parsing import unparsed
+from aiogateway.proxy.receiving import HEAD_END, Receiving
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.terms import Handler, Terms
-from aiogateway.streams import PlainBody
 
 # Seconds an unread body is read and thrown away after an early answer, so that the client reads the answer.
 LINGER: Final = 10.0
@@ -38,46 +35,21 @@ LINGER: Final = 10.0
 LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
-# States of a socket whose peer has closed: CLOSE and CLOSE_WAIT of Linux' <net/tcp_states.h>.
-_TCP_LEFT: Final = frozenset({7, 8})
-HEAD_END: Final = b"\r\n\r\n"
 
 
-class ClientConnection(RequestHandler):
+class ClientConnection(Receiving):
     """One client's connection: aiohttp's protocol, with the deadlines and answers it lacks."""
 
-    _current_request: Any  # ours, not aiohttp's
-    finish_response: Any
+    finish_response: Any  # takes our requests and answers, which aiohttp's types don't know
 
-    __slots__ = (
-        "_content",
-        "_deaf",
-        "_head_deadline",
-        "_last",
-        "_plain",
-        "_terms",
-        "_watch",
-        "closing",
-        "forwarded",
-        "peer",
-        "scheme",
-        "trusted_peer",
-    )
+    __slots__ = ("forwarded", "peer", "scheme", "trusted_peer")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
-        super().__init__(server, loop=loop, **options)
-        self._terms = terms
-        self.closing = False
-        self.trusted_peer = False
-        self.peer = ""
+        super().__init__(server, terms, loop=loop, **options)
         self.forwarded = b""
+        self.peer = ""
         self.scheme = "http"
-        self._head_deadline: Deadline | None = None
-        self._plain: PlainBody | None = None
-        self._last = b""
-        self._deaf = False
-        self._watch: Deadline | None = None
-        self._content: StreamReader = EMPTY_PAYLOAD
+        self.trusted_peer = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -94,23 +66,11 @@ class ClientConnection(RequestHandler):
         """Networks whose `X-Forwarded-*` is believed."""
         return self._terms.trusted
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return bool(self._request_in_progress or self._messages)
-
     def wind_down(self) -> None:
         """Take no further request: an idle connection closes now, a busy one after its answer."""
         self.closing = True
         if not self.busy:
             self.close()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._end_head_wait()
-        super().connection_lost(exc)
-        # Bodies hold this connection: a circle that would keep both until the next collection.
-        self._messages.clear()
-        self._content, self._plain = EMPTY_PAYLOAD, None
 
     async def drained(self) -> None:
         """Wait until the client has read enough for more to be written, however long that takes."""
@@ -144,71 +104,6 @@ class ClientConnection(RequestHandler):
         if sock is not None and not transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-
-    def read_plainly(self, content: StreamReader, length: int) -> None:
-        """Hand the rest of the body being read on as it comes, past the parser.
-
-        :param length: of the whole body, as announced.
-        """
-        left = length - content.total_bytes
-        # When none are left, a parser that paused on the last of them has yet to say that the body ends.
-        if left > 0 and not content.is_eof() and not self._upgraded:
-            self._plain = PlainBody(content, left)
-
-    def _pause_transport_reading(self) -> None:
-        super()._pause_transport_reading()
-        if self._watch is None:
-            self._watch = self._terms.deadlines.after(0, self._look_for_client)
-
-    def _look_for_client(self) -> None:
-        """Nobody reads, so nobody is told when the client leaves: ask the kernel."""
-        self._watch = None
-        transport = self.transport
-        if transport is None or not (self._reading_paused or self._buffer_paused):
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT:
-            transport.abort()
-        else:
-            self._watch = self._terms.deadlines.after(0, self._look_for_client)
-
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        if (plain := self._plain) is not None:
-            if not data or self._force_close or self._close:
-                return
-            data = plain.feed(data)
-            if plain.left:
-                return
-            # The parser still waits for that body: what follows is for a new one.
-            self._plain = None
-            self._parser = make_parser(self, self._loop)
-            if not data:
-                return
-        content = self._content
-        in_body, before = not content.is_eof(), content.total_bytes
-        super().data_received(data)
-        self._last = (self._last + data[-4:])[-4:]
-        messages = self._messages
-        if messages:
-            if self._head_deadline is not None:
-                self._end_head_wait()
-            newest = messages[-1][0]
-            if isinstance(newest, _ErrInfo):
-                newest.exc.with_traceback(None)  # its frames hold what was received, and themselves in a circle
-                self._break_body()
-            elif newest.upgrade and not self._upgraded and data.find(HEAD_END) + len(HEAD_END) != len(data):
-                # aiohttp loses what stands in the same packet behind an upgrade that it doesn't know, such as `h2c`.
-                self.closing = True
-        elif self._head_deadline is None:
-            if in_body:
-                # More than the body's end came; the end of one in chunks looks like that of a head.
-                begun = content.is_eof() and len(data) > content.total_bytes - before and self._last != HEAD_END
-            else:
-                begun = bool(data.strip(b"\r\n"))
-            if begun:
-                self._await_head()
 
     async def start(self) -> None:
         """Answer the requests of this connection, one after the other.
@@ -246,11 +141,6 @@ class ClientConnection(RequestHandler):
         finally:
             self.force_close()
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
     async def _answer(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader, handler: Handler) -> bool:
         """Answer one request; whether another may follow on this connection."""
         broken = message if isinstance(message, _ErrInfo) else None
@@ -277,16 +167,8 @@ class ClientConnection(RequestHandler):
         if not answer.keep_alive or not payload.is_eof() or not self._may_go_on(request.message):
             return False
         if request.message.chunked:
-            self._parser = make_parser(self, self._loop)
+            self._renew_parser()
         return True
-
-    def _may_go_on(self, message: RawRequestMessage) -> bool:
-        """Whether another request may follow this one.
-
-        Behind a body in chunks only when nothing stands there yet: aiohttp's parser gives a body's trailers out as
-        the first fields of the next request. A new parser knows nothing of them, but can only take over between two.
-        """
-        return not message.chunked or (not self._messages and self._last == HEAD_END)
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read what is left of a body, within bounds: a close with bytes unread would lose the answer on its way."""
@@ -308,37 +190,6 @@ class ClientConnection(RequestHandler):
                 transport.write_eof()
             transport.resume_reading()
             await self._loop.create_future()  # its leaving cancels this task, as at any other time
-
-    def _await_head(self) -> None:
-        self._head_deadline = self._terms.deadlines.after(self._terms.header_timeout, self._head_expired)
-
-    def _end_head_wait(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
-
-    def _head_expired(self) -> None:
-        self._head_deadline = None
-        if self.busy:
-            self._await_head()  # it began behind a request that is still being answered
-        elif self.transport is not None:
-            self.transport.write(self._terms.refuse(Problem("request_timeout")))
-            self.force_close()
-
-    def _process_keepalive(self) -> None:
-        if self._head_deadline is None:
-            super()._process_keepalive()
-        else:  # a head is arriving, so the connection is not idle
-            self._keepalive_handle = None
-
-    def _break_body(self) -> None:
-        """The framing of the body being read is broken: aiohttp forgets the reader, who would wait for ever."""
-        if len(self._messages) > 1:
-            content: StreamReader | None = self._messages[-2][1]
-        else:
-            content = None if self._current_request is None else self._current_request.content
-        if content is not None and not content.is_eof():
-            set_exception(content, Problem("bad_request", "the body's framing is malformed"))
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -1,6 +1,6 @@
 """One connection to an upstream: the bytes of a request out, the parsed answer in.
 
-With `proxy.listener` the only module that touches aiohttp's half-public parts. `ClientSession.request` costs more
+The client side's only module that stands on aiohttp's half-public parts. `ClientSession.request` costs more
 than the rest of the gateway together (URL building, header merging, cookies, redirects, timers), so the session
 gives its connector, the connector a connection, and its protocol is spoken to directly. `tests/test_aiohttp_parts.py`
 fails in clear words when aiohttp moves a piece this stands on.

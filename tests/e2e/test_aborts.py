@@ -79,6 +79,21 @@ def test_a_client_that_leaves_mid_upload_ends_the_exchange(
     watch.assert_left_soon_after(moment, "mid-upload")
 
 
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_client_that_leaves_while_nothing_is_read_from_it_ends_the_exchange(
+    gateway: Gateway, backend: Backend, way: Callable[[Client], None]
+) -> None:
+    """Its next request has more body than is kept ready, so reading pauses until the first one is answered."""
+    path = backend.serve(watch := Watch())
+    with gateway.client() as client:
+        client.send(request("GET", path) + request("POST", "/large/x", f"Content-Length: {MIB}") + bytes(250_000))
+        backend.wait_for(path)
+        assert client.silent(0.2)
+        moment = time.monotonic()
+        way(client)
+    watch.assert_left_soon_after(moment, "while reading is paused")
+
+
 def test_a_chunked_upload_that_is_left_is_never_completed(gateway: Gateway, backend: Backend) -> None:
     ended = threading.Event()
 

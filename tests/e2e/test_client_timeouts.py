@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
-from .harness import Backend, Cut, Gateway, assert_problem, chunked, elapsed, eventually, reply, request
+from .harness import Backend, Cut, Gateway, Peer, assert_problem, chunked, elapsed, eventually, reply, request
 from .hasty import HEAD, IDLE, KEEPALIVE, LATE, MIB
 
 pytestmark = pytest.mark.usefixtures("slow")  # started as early as may be, as it takes half a minute
@@ -43,6 +46,47 @@ def test_a_body_that_keeps_coming_is_not_cut(hasty: Gateway, backend: Backend) -
             assert client.silent(0.25)
             client.sock.sendall(b"x")
         assert client.read().data == b"ok"
+
+
+PIECES = {
+    "in two pieces": (100_000, 31_073),
+    "in one": (131_073,),
+    "larger, in one": (200_000,),
+    "larger, in two": (150_000, 50_000),
+}
+
+
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+def test_a_body_that_is_in_is_not_waited_for_while_the_upstream_thinks(
+    hasty: Gateway, backend: Backend, pieces: tuple[int, ...]
+) -> None:
+    """Bodies that are in before a connection is free, of sizes at which reading pauses: their end must be noticed."""
+    freed = threading.Event()
+
+    def holding(peer: Peer) -> None:
+        peer.wait(freed)
+        peer.send(reply(200, b"first"))
+
+    def thinking(peer: Peer) -> None:
+        peer.read_body()
+        time.sleep(IDLE + 0.3)
+        peer.send(reply(200, b"ok"))
+
+    first, path, behind = backend.serve(holding, "/full"), backend.serve(thinking, "/full"), backend.serve(reply())
+    with hasty.client() as holder, hasty.client() as client:
+        holder.send(request("GET", first))
+        backend.wait_for(first)
+        client.send(request("POST", path, f"Content-Length: {sum(pieces)}"))
+        for piece in pieces:
+            client.sock.sendall(bytes(piece))
+            assert client.silent(0.1)
+        client.sock.sendall(request("GET", behind))
+        freed.set()
+        assert holder.read().data == b"first"
+        answer = client.read()
+        assert (answer.status, answer.data) == (200, b"ok")
+        assert client.read().status == 200
+    assert backend.one(path).body.count == sum(pieces)
 
 
 HEADS = {

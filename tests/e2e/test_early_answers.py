@@ -103,6 +103,44 @@ def test_an_early_answer_to_a_whole_upload_leaves_everything_usable(gateway: Gat
     assert gateway.get(backend.serve(reply(200, b"after"))).data == b"after"
 
 
+def test_an_early_answer_to_a_client_that_sends_on_in_good_faith_arrives_whole(
+    gateway: Gateway, backend: Backend
+) -> None:
+    answered = threading.Event()
+
+    def early(peer: Peer) -> None:
+        peer.send(reply(200, b"k" * 60_000))
+        answered.set()
+        peer.left()
+        peer.close()
+
+    path = backend.serve(early, under="/large")
+    for _ in range(5):
+        answered.clear()
+        with gateway.client(window=16_384) as client:
+            client.send(request("POST", path, f"Content-Length: {30 * 100_000}") + bytes(100_000))
+            assert answered.wait(5)
+            assert all(client.push(bytes(100_000)) for _ in range(29)), "the upload was cut off"
+            assert client.read().data == b"k" * 60_000
+    assert "never retrieved" not in gateway.output
+
+
+@pytest.mark.parametrize("size", [2, 60_000])
+def test_an_answer_is_not_lost_to_bytes_behind_an_upload_in_chunks(
+    gateway: Gateway, backend: Backend, size: int
+) -> None:
+    """They are never read as a request, and a close with bytes unread would be a reset."""
+    path, behind = backend.serve(reply(200, b"k" * size)), backend.serve(reply(), under="/large")
+    upload = request("POST", path, "Transfer-Encoding: chunked") + chunked(b"hello")
+    for _ in range(10):
+        with gateway.client(window=16_384) as client:
+            client.push(upload + request("POST", behind, f"Content-Length: {MIB}") + bytes(MIB))
+            answer = client.read()
+            assert (answer.data, answer.value("connection")) == (b"k" * size, "close")
+            assert client.hung_up()
+    assert not backend.seen(behind)
+
+
 ENDS: dict[str, Callable[[Peer], None]] = {"closes": Peer.close, "resets": Peer.reset}
 
 

@@ -156,6 +156,17 @@ def test_an_endless_5xx_does_not_hold_the_answer_back(gateway: Gateway, backend:
     assert_problem(gateway.get(backend.serve(endless)), "upstream_error", 500, "upstream")
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_field_with_control_characters_is_left_out_of_a_retold_error(
+    gateway: Gateway, backend: Backend, status: int
+) -> None:
+    fields = ("Retry-After: \x01", "Set-Cookie: a=\x1b", "Set-Cookie: b=c", "WWW-Authenticate: Basic\x7f")
+    answer = gateway.get(backend.serve(reply(status, b"no", *fields, kind="text/plain")))
+    assert_problem(answer, "upstream_error", status, "upstream")
+    assert (answer.values("set-cookie"), answer.values("www-authenticate")) == (["b=c"], [])
+    assert not any(b"\x01" in line for line in answer.head.lines)
+
+
 def test_a_route_may_pass_5xx_bodies(gateway: Gateway, backend: Backend) -> None:
     answer = gateway.get(backend.serve(reply(503, INNER, *KEPT), "/pass"))
     assert (answer.status, answer.data, answer.value("content-type")) == (503, INNER, "application/json")

@@ -36,6 +36,15 @@ def test_early_hints_are_not_for_http_1_0(gateway: Gateway, backend: Backend) ->
     assert (answer.interim, answer.data) == ((), b"ok")
 
 
+@pytest.mark.parametrize("field", [b"X-A: a\x01b", b"X-A: a\x1b[31mb", b"X-A: a\x7fb"])
+def test_an_early_hint_with_control_characters_is_not_passed_on(
+    gateway: Gateway, backend: Backend, field: bytes
+) -> None:
+    path = backend.serve(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n" + field + b"\r\n\r\n" + reply(200, b"ok"))
+    answer = gateway.get(path)
+    assert (answer.status, answer.data, answer.interim) == (200, b"ok", ())
+
+
 def test_an_upstreams_100_stays_with_the_gateway(gateway: Gateway, backend: Backend) -> None:
     path = backend.serve(CONTINUE + CONTINUE + reply(200, b"ok"))
     answer = gateway.send("POST", path, body=b"abc")

@@ -7,18 +7,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from .harness import (
     Backend,
+    Body,
     Gateway,
     Peer,
     children,
     chunked,
     connections_held,
+    elapsed,
     eventually,
     reply,
     request,
@@ -97,10 +99,15 @@ class Held:
         peer.send(chunked(b"world"))
 
 
+WHOM: dict[str, Callable[[int, int], None]] = {"the program": os.kill, "its group": os.killpg}
+"""A service manager signals the program; a terminal, and some managers, every process of its group."""
+
+
+@pytest.mark.parametrize("tell", WHOM.values(), ids=WHOM)
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_request_in_flight_is_finished_after_a_signal(
-    config: Path, backend: Backend, workers: str, sign: signal.Signals
+    config: Path, backend: Backend, workers: str, sign: signal.Signals, tell: Callable[[int, int], None]
 ) -> None:
     late, early = backend.serve(held := Held()), backend.serve(waiting := Waiting())
     with running(config, GATEWAY_WORKERS=workers) as gateway, gateway.client() as streaming, gateway.client() as asking:
@@ -108,7 +115,7 @@ def test_a_request_in_flight_is_finished_after_a_signal(
         head = streaming.head()
         asking.send(request("POST", early, body=b"abc"))
         backend.wait_for(early)
-        gateway.process.send_signal(sign)
+        tell(gateway.process.pid, sign)
         eventually(lambda: not listening(gateway), "new connections are refused", within=10)
         held.go_on.set()
         waiting.go_on.set()
@@ -146,14 +153,61 @@ def test_idle_connections_do_not_delay_the_end(config: Path, backend: Backend) -
         assert idle.hung_up()
 
 
-def test_what_does_not_end_in_time_is_cut_off(config: Path, backend: Backend) -> None:
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_what_does_not_end_in_time_is_cut_off(config: Path, backend: Backend, version: str) -> None:
+    """To a client of HTTP/1.0 an orderly end would say that the answer is whole: a reset must say it is not."""
     path = backend.serve(held := Held())
     with running(config, GATEWAY_DRAIN_TIMEOUT="0.5") as gateway, gateway.client() as client:
-        client.send(request("GET", path))
+        client.send(f"GET {path} HTTP/{version}\r\nHost: a\r\n\r\n".encode())
         head = client.head()
         gateway.stop()
         assert not client.body_of(head).complete
     held.go_on.set()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_signal_ends_the_drain_at_once(config: Path, backend: Backend, workers: str) -> None:
+    path = backend.serve(held := Held())
+    with running(config, GATEWAY_WORKERS=workers) as gateway, gateway.client() as client:
+        client.send(request("GET", path))
+        head = client.head()
+        gateway.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not listening(gateway), "new connections are refused", within=10)
+        assert gateway.process.poll() is None
+        with elapsed() as taken:
+            gateway.stop()
+        assert taken.seconds < 10, "the drain went on"
+        assert not client.body_of(head).complete
+    held.go_on.set()
+
+
+def test_an_answer_that_the_client_has_yet_to_read_is_delivered_whole(config: Path, backend: Backend) -> None:
+    size = 6 << 20
+    path = backend.serve(reply(200, bytes(size)))
+    with running(config) as gateway, gateway.client(window=4096) as client:
+        client.send(request("GET", path))
+        client.head()
+        gateway.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not listening(gateway), "new connections are refused", within=10)
+        body = Body("length")
+        for _ in range(20):  # slowly, so that whoever won't wait long is gone before the end
+            client.wire.body("length", 1000, body)
+            time.sleep(0.1)
+        assert client.wire.body("length", size - body.count, body).complete
+        assert body.count == size
+        gateway.ended()
+
+
+@pytest.mark.parametrize("tell", WHOM.values(), ids=WHOM)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_ends_nothing(config: Path, workers: str, tell: Callable[[int, int], None]) -> None:
+    with running(config, GATEWAY_WORKERS=workers) as gateway:
+        eventually(lambda: workers == "1" or len(children(gateway.process.pid)) == 2, "all processes run")
+        before = tree(gateway.process.pid)
+        tell(gateway.process.pid, signal.SIGHUP)
+        eventually(lambda: gateway.output.count("SIGHUP") >= int(workers), "every process that serves takes note")
+        assert gateway.get("/healthz").status == 200
+        assert tree(gateway.process.pid) == before
 
 
 def test_readiness_ends_before_the_listener_does(config: Path) -> None:

@@ -107,6 +107,26 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path, variable: str, workers:
     assert len([line for line in output.splitlines() if port in line]) == 1
 
 
+@pytest.mark.parametrize("variable", ["GATEWAY_PORT", "GATEWAY_ADMIN_PORT"])
+def test_the_demo_says_so_too_when_its_port_is_in_use(variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, output = run_to_exit(["demo"], **{variable: port})
+    assert code == 1
+    assert "Traceback" not in output
+    assert len([line for line in output.splitlines() if port in line]) == 1
+
+
+@pytest.mark.parametrize("variable", ["GATEWAY_HOST", "GATEWAY_ADMIN_HOST"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 64], ids=["an empty label", "a label too long"])
+def test_a_host_that_no_resolver_takes_is_one_clear_line(tmp_path: Path, variable: str, host: str) -> None:
+    config = write_table(tmp_path / "config", UPSTREAMS, ROUTE)
+    code, output = run_to_exit(["serve"], GATEWAY_CONFIG=str(config), **{variable: host})
+    assert code == 1
+    (line,) = output.splitlines()
+    assert host in line and "Traceback" not in line
+
+
 def test_the_packaged_table_starts_and_may_be_laid_over(tmp_path: Path) -> None:
     with Backend() as backend:
         upstreams = f'extends = "packaged"\n[mine]\nurl = "{backend.url}"\n'

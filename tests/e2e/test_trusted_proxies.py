@@ -53,3 +53,14 @@ def test_locations_are_rewritten_to_the_origin_it_told(trusting: Gateway, backen
     path = backend.serve(reply(307, b"", f"Location: {backend.url}/b/next/?a=%2F"))
     answer = trusting.get(path, "X-Forwarded-Proto: https", "X-Forwarded-Host: public.test")
     assert answer.value("location") == "https://public.test/b/next/?a=%2F"
+
+
+@pytest.mark.parametrize(
+    ("proto", "scheme"), [("https, http", "https"), ("HTTPS,http", "https"), ("http, https", "http"), ("x, y", "http")]
+)
+def test_a_location_has_the_scheme_that_the_first_of_several_proxies_was_asked_with(
+    trusting: Gateway, backend: Backend, proto: str, scheme: str
+) -> None:
+    path = backend.serve(reply(307, b"", f"Location: {backend.url}/b/next"))
+    answer = trusting.get(path, f"X-Forwarded-Proto: {proto}", "X-Forwarded-Host: public.test, inner.test")
+    assert answer.value("location") == f"{scheme}://public.test/b/next"

@@ -124,7 +124,7 @@ def answer_unparsed(problem: Problem) -> Response:
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: Handler, *, keepalive_timeout: float = 75.0, trusted: Sequence[Network] = ()
+    handler: Handler, *, keepalive_timeout: float = 75.0, download_min_rate: int = 0, trusted: Sequence[Network] = ()
 ) -> AsyncIterator[Served]:
     """A listener on a free port of 127.0.0.1, closed with all its connections at the end."""
     clock = Clock()
@@ -136,7 +136,7 @@ async def serving(
         deadlines=deadlines,
         header_timeout=10.0,
         keepalive_timeout=keepalive_timeout,
-        download_min_rate=0,
+        download_min_rate=download_min_rate,
         trusted=trusted,
     )
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

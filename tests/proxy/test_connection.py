@@ -70,6 +70,17 @@ async def test_a_head_that_began_during_the_exchange_before_has_a_deadline_too()
         assert (await client.answer()).status == 408
 
 
+@pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\n", HALF, GET[:-1]])
+async def test_a_head_that_began_in_the_packet_of_the_request_before_has_a_deadline_too(begun: bytes) -> None:
+    async with serving(echo) as served:
+        client = await served.client(GET + begun)
+        assert (await client.answer()).status == 200
+        await head_awaited(served)
+        served.pass_time(10.1)
+        assert (await client.answer()).status == 408
+        assert await client.rest() == b""
+
+
 async def test_an_idle_connection_ends_without_a_word_when_its_time_is_over() -> None:
     async with serving(ok, keepalive_timeout=0.05) as served:
         assert await (await served.client()).rest() == b""

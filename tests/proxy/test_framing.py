@@ -57,6 +57,29 @@ async def test_a_connection_goes_on_behind_a_long_body_in_chunks_that_waited_to_
         assert (await client.answer()).status == 200
 
 
+@pytest.mark.parametrize("pieces", [(100_000, 31_073), (131_072, 1), (65_536, 65_537), (150_000, 50_000)])
+async def test_a_body_whose_last_byte_paused_the_parser_ends_when_it_goes_past_it(pieces: tuple[int, int]) -> None:
+    go_on = asyncio.Event()
+
+    async def late(request: Request) -> Response:
+        if request.method == "POST":
+            await go_on.wait()
+            request.connection.read_plainly(request.content, sum(pieces))
+        return await echo(request)
+
+    async with serving(late) as served:
+        head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % sum(pieces)
+        client = await served.client(head + bytes(pieces[0]))
+        await eventually(served.server.busy, "it is being answered")
+        await served.caught_up()
+        client.send(bytes(pieces[1]))
+        await eventually(lambda: served.connection()._reading_paused, "reading pauses")
+        client.send(GET)
+        go_on.set()
+        assert len((await client.answer()).body) == sum(pieces)
+        assert (await client.answer()).lines["x-asked"] == "GET /a?b=c 1.1"
+
+
 async def test_a_request_in_the_packet_of_a_body_s_end_is_the_next_one() -> None:
     raw = LENGTH + GET
     async with serving(echo) as served:

@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 from aiogateway.proxy.parsing import MAX_FIELD, MAX_FIELDS, MAX_TARGET, unparsed
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
+from tests.clock import eventually
 from tests.proxy.served import echo, serving
 
 HOST = b"Host: a\r\n"
@@ -146,3 +147,23 @@ async def test_as_many_fields_as_are_allowed_are_taken() -> None:
     async with serving(echo) as served:
         client = await served.client(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (MAX_FIELDS - 1) + b"\r\n")
         assert (await client.answer()).status == 200
+
+
+async def test_a_connection_is_busy_until_its_last_answer_has_left_us() -> None:
+    """Else a drain would end with the answer unsent: its handler is done, its bytes wait for the client to read."""
+
+    async def fill(request: Request) -> Response:
+        transport = request.connection.transport
+        assert transport is not None
+        while not transport.get_write_buffer_size():
+            transport.write(bytes(1 << 14))
+        return Response(200, [b"X: y"], b"end", close=True)
+
+    async with serving(fill) as served:
+        client = await served.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await eventually(lambda: served.server.busy() and not served.connection().busy, "the handler is done")
+        assert served.server.busy() == 1
+        assert served.server.cut_off() == 0
+        served.server.pre_shutdown()
+        assert (await client.rest()).endswith(b"\r\n\r\nend")
+        await eventually(lambda: not served.server.busy(), "everything is sent")

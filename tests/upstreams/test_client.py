@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -122,6 +122,26 @@ async def test_a_refused_connection_is_told_and_its_reason_logged(tmp_path: Path
             await connect(client)
         assert [(line["upstream"], line["reason"]) for line in logged] == [("b", "refused")]
         assert client.destinations[0].pool.in_use == 0
+
+
+async def test_a_destination_out_of_reach_is_logged_once_until_that_changes(tmp_path: Path) -> None:
+    with socket.socket() as listener:  # bound, so that nobody else gets the port; refusing until it listens
+        listener.bind(("127.0.0.1", 0))
+        async with at_work(described(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}")) as client:
+
+            async def attempts() -> list[tuple[str, str]]:
+                with capture_logs() as logged:
+                    for _ in range(3):
+                        with suppress(Problem):
+                            await connect(client)
+                return [(line["log_level"], line["event"]) for line in logged]
+
+            assert await attempts() == [("warning", "connect failed")]
+            assert await attempts() == []
+            listener.listen()
+            assert await attempts() == [("info", "connected again")]
+            listener.close()
+            assert await attempts() == [("warning", "connect failed")]
 
 
 async def test_an_upstream_that_speaks_no_tls_is_a_tls_failure(tmp_path: Path) -> None:

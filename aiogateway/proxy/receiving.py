@@ -1,0 +1,176 @@
+"""What comes in on a client's connection: bytes to requests and bodies.
+
+aiohttp's protocol and parser do that; what they get wrong or lack is mended here: a deadline for a request's head,
+the end of a body whose framing breaks, bodies that go past the parser, parsers that must not see the next request, and
+a client that leaves while nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.helpers import set_exception
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from aiogateway.deadlines import Deadline
+from aiogateway.errors import Problem
+from aiogateway.proxy.parsing import make_parser
+from aiogateway.proxy.terms import Terms
+from aiogateway.streams import PlainBody
+
+# States of a socket whose peer has closed: CLOSE and CLOSE_WAIT of Linux' <net/tcp_states.h>.
+_TCP_LEFT: Final = frozenset({7, 8})
+HEAD_END: Final = b"\r\n\r\n"
+
+
+class Receiving(RequestHandler):
+    """The half of a client's connection that receives.
+
+    `_content` is the body of the request being answered, `_last` the last bytes that came, `_plain` a body that goes
+    past the parser, `_deaf` whether whatever comes is thrown away.
+    """
+
+    _current_request: Any  # ours, not aiohttp's
+
+    __slots__ = ("_content", "_deaf", "_head_deadline", "_last", "_plain", "_terms", "_watch", "closing")
+
+    def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self._terms = terms
+        self._content: StreamReader = EMPTY_PAYLOAD
+        self._deaf = False
+        self._head_deadline: Deadline | None = None
+        self._last = b""
+        self._plain: PlainBody | None = None
+        self._watch: Deadline | None = None
+        self.closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._request_in_progress or self._messages)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end_head_wait()
+        super().connection_lost(exc)
+        # Bodies hold this connection: a circle that would keep both until the next collection.
+        self._messages.clear()
+        self._content, self._plain = EMPTY_PAYLOAD, None
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if (plain := self._plain) is not None:
+            if not data or self._force_close or self._close:
+                return
+            data = plain.feed(data)
+            if plain.left:
+                return
+            # The parser still waits for that body: what follows is for a new one.
+            self._plain = None
+            self._renew_parser()
+            if not data:
+                return
+        content = self._content
+        in_body, before = not content.is_eof(), content.total_bytes
+        super().data_received(data)
+        self._last = (self._last + data[-4:])[-4:]
+        messages = self._messages
+        if messages:
+            if self._head_deadline is not None:
+                self._end_head_wait()
+            newest = messages[-1][0]
+            if isinstance(newest, _ErrInfo):
+                newest.exc.with_traceback(None)  # its frames hold what was received, and themselves in a circle
+                self._break_body()
+            elif newest.upgrade and not self._upgraded and data.find(HEAD_END) + len(HEAD_END) != len(data):
+                # aiohttp loses what stands in the same packet behind an upgrade that it doesn't know, such as `h2c`.
+                self.closing = True
+        elif self._head_deadline is None:
+            if in_body:
+                # More than the body's end came; the end of one in chunks looks like that of a head.
+                begun = content.is_eof() and len(data) > content.total_bytes - before and self._last != HEAD_END
+            else:
+                begun = bool(data.strip(b"\r\n"))
+            if begun:
+                self._await_head()
+
+    def read_plainly(self, content: StreamReader, length: int) -> None:
+        """Hand the rest of the body being read on as it comes, past the parser.
+
+        :param length: of the whole body, as announced.
+        """
+        left = length - content.total_bytes
+        # When none are left, a parser that paused on the last of them has yet to say that the body ends.
+        if left > 0 and not content.is_eof() and not self._upgraded:
+            self._plain = PlainBody(content, left)
+
+    def _may_go_on(self, message: RawRequestMessage) -> bool:
+        """Whether another request may follow this one.
+
+        Behind a body in chunks only when nothing stands there yet: aiohttp's parser gives a body's trailers out as
+        the first fields of the next request. A new parser knows nothing of them, but can only take over between two.
+        """
+        return not message.chunked or (not self._messages and self._last == HEAD_END)
+
+    def _renew_parser(self) -> None:
+        """Parse what comes from now on with a parser that knows nothing of what came before."""
+        self._parser = make_parser(self, self._loop)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _pause_transport_reading(self) -> None:
+        super()._pause_transport_reading()
+        if self._watch is None:
+            self._watch = self._terms.deadlines.after(0, self._look_for_client)
+
+    def _look_for_client(self) -> None:
+        """Nobody reads, so nobody is told when the client leaves: ask the kernel."""
+        self._watch = None
+        transport = self.transport
+        if transport is None or not (self._reading_paused or self._buffer_paused):
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT:
+            transport.abort()
+        else:
+            self._watch = self._terms.deadlines.after(0, self._look_for_client)
+
+    def _await_head(self) -> None:
+        self._head_deadline = self._terms.deadlines.after(self._terms.header_timeout, self._head_expired)
+
+    def _end_head_wait(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _head_expired(self) -> None:
+        self._head_deadline = None
+        if self.busy:
+            self._await_head()  # it began behind a request that is still being answered
+        elif self.transport is not None:
+            self.transport.write(self._terms.refuse(Problem("request_timeout")))
+            self.force_close()
+
+    def _process_keepalive(self) -> None:
+        if self._head_deadline is None:
+            super()._process_keepalive()
+        else:  # a head is arriving, so the connection is not idle
+            self._keepalive_handle = None
+
+    def _break_body(self) -> None:
+        """The framing of the body being read is broken: aiohttp forgets the reader, who would wait for ever."""
+        if len(self._messages) > 1:
+            content: StreamReader | None = self._messages[-2][1]
+        else:
+            content = None if self._current_request is None else self._current_request.content
+        if content is not None and not content.is_eof():
+            set_exception(content, Problem("bad_request", "the body's framing is malformed"))

@@ -51,6 +51,11 @@ FIGURES = (
     _cpu("small GET", "get-32", 4.5, "nginx"),
     _cpu("form POST", "form-32", 0.85, "caddy"),
     _cpu("form POST", "form-32", 4.5, "nginx"),
+    # 256 clients over a pool of 100 may cost a fifth more of the same bounds.
+    _cpu("small GET, 256 connections", "get-256", 1.2 * 0.85, "caddy"),
+    _cpu("small GET, 256 connections", "get-256", 1.2 * 4.5, "nginx"),
+    _cpu("form POST, 256 connections", "form-256", 1.2 * 0.85, "caddy"),
+    _cpu("form POST, 256 connections", "form-256", 1.2 * 4.5, "nginx"),
     _crowd("small GET", "get"),
     _crowd("form POST", "form"),
     Figure("added latency, p50, one connection", Ref("latency", "gateway", "added_p50_ms"), 0.3, unit="ms"),

@@ -82,7 +82,10 @@ def welcome_text(addresses: Addresses, user_id: str, token: str, aside: Sequence
 
     :param aside: names of the variables that the demo doesn't follow.
     """
-    head = [f"The gateway listens on {addresses.public}", f"Its dashboard is at {addresses.admin}/"]
+    head = [
+        f"The gateway listens on {addresses.public}",
+        f"Its admin listener on {addresses.admin}/ (a dashboard is not there yet; see readyz)",
+    ]
     if aside:
         head.append(f"Set aside for the demo: {', '.join(aside)}")
     tries = [f"# {caption}\n{command}" for caption, command in lines(addresses.public, user_id, token)]

@@ -84,7 +84,7 @@ def welcome_text(addresses: Addresses, user_id: str, token: str, aside: Sequence
     """
     head = [
         f"The gateway listens on {addresses.public}",
-        f"Its admin listener on {addresses.admin}/ (a dashboard is not there yet; see readyz)",
+        f"Its admin listener, without a dashboard yet, is at {addresses.admin}/",
     ]
     if aside:
         head.append(f"Set aside for the demo: {', '.join(aside)}")

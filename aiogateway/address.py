@@ -8,6 +8,7 @@ own claim, and never believed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
@@ -53,3 +54,10 @@ def client_of(peer: str, forwarded_for: Iterable[str], trusted: Iterable[Network
         if not is_trusted(address, trusted):
             break
     return str(address)
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """What limits count by: an IPv4 address, or the /64 that one IPv6 client has to itself (RFC 6177 section 2)."""
+    parsed = parse(address)
+    return str(IPv6Network((int(parsed), 64), strict=False)) if isinstance(parsed, IPv6Address) else address

@@ -10,14 +10,19 @@ import asyncio
 
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.middlewares import compose
+from aiogateway.metrics import Metrics
+from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
+from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
+from aiogateway.recaptcha import Recaptcha
 from aiogateway.routes import OWN_PATHS, Table
 from aiogateway.settings import Settings
+from aiogateway.stores import SharedCounters, limiter_from
+from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import UpstreamClient
 
 # Seconds between looks at idle connections.
@@ -27,14 +32,19 @@ POOL_SWEEP = 0.25
 class Gateway:
     """One worker's gateway.
 
+    :param counters: what limits count, one for all workers; whoever made them closes them.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
-    def __init__(self, settings: Settings, table: Table) -> None:
+    def __init__(self, settings: Settings, table: Table, counters: SharedCounters) -> None:
         self.settings = settings
         self.table = table
+        self.metrics = Metrics()
         self.unready: set[str] = {"starting"}
         self._clients: dict[str, UpstreamClient] = {}
+        self._limiter = limiter_from(settings, counters)
+        self._recaptcha = Recaptcha(settings)
+        self._verifier = verifier_from(settings)
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> Server:
@@ -49,9 +59,12 @@ class Gateway:
         for name, upstream in self.table.upstreams.items():
             self._clients[name] = UpstreamClient(upstream, self._deadlines)
         self._ticking = asyncio.create_task(self._tick())
-        proxy = ProxyHandler(settings, self._clients, self._deadlines)
+        await self._limiter.start()
+        await self._recaptcha.start()
+        if self._verifier is not None:
+            await self._verifier.start()
         return Server(
-            compose(self.table, proxy, dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))),
+            self._way(),
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
             deadlines=self._deadlines,
@@ -61,11 +74,24 @@ class Gateway:
             trusted=settings.trusted_proxies,
         )
 
+    def _way(self) -> Handler:
+        settings = self.settings
+        bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
+        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier)
+        local = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
+        return compose(
+            settings, self.table, ProxyHandler(settings, self._clients, self._deadlines, bodies), local, tools
+        )
+
     async def close(self) -> None:
         """End what `start` opened, however far it came."""
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
+        if self._verifier is not None:
+            await self._verifier.close()
+        await self._recaptcha.close()
+        await self._limiter.close()
         for client in self._clients.values():
             await client.close()
 

@@ -23,6 +23,7 @@ from aiogateway.app import Gateway
 from aiogateway.proxy.listener import Server
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
+from aiogateway.stores import SharedCounters
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 async def serve(
     settings: Settings,
     table: Table,
+    counters: SharedCounters,
     public: socket.socket,
     admin: socket.socket,
     *,
@@ -89,6 +91,7 @@ async def serve(
 ) -> None:
     """Serve on two listening sockets until a signal says stop.
 
+    :param counters: what limits count; shared with the other workers.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -104,7 +107,7 @@ async def serve(
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
-        gateway = Gateway(settings, table)
+        gateway = Gateway(settings, table, counters)
         stack.push_async_callback(gateway.close)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)

@@ -2,7 +2,7 @@
 
 The parent binds before it forks, so no connection is lost while a worker is replaced: it waits in the socket's queue.
 The parent runs no event loop. It sleeps until a signal, then reaps, replaces or passes on; nothing else. Workers
-share no state but the sockets.
+share the sockets and what rate limits count, nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
+from aiogateway.stores import SharedCounters
 
 log = structlog.get_logger(__name__)
 
@@ -87,9 +88,12 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     gc.set_threshold(*COLLECT_AFTER)
 
     several = settings.workers > 1
+    counters = SharedCounters()
 
     def work() -> int:
-        uvloop.run(serve(settings, table, public, admin, has_parent=several, alongside=alongside, on_ready=on_ready))
+        uvloop.run(
+            serve(settings, table, counters, public, admin, has_parent=several, alongside=alongside, on_ready=on_ready)
+        )
         return 0
 
     if not several:

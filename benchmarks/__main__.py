@@ -46,7 +46,6 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", type=_names(list(CONTENDERS)), default=list(CONTENDERS), help=",".join(CONTENDERS))
     parser.add_argument("--scenarios", type=_names(groups), default=list(groups), help=",".join(groups))
     parser.add_argument("--connections", type=_counts, help="connections under load (32,256; with --quick 32)")
-    parser.add_argument("--guards", choices=("on", "off"), default="off", help="the gateway checks tokens and limits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it, .png or .svg")
     parser.add_argument("--check", action="store_true", help="exit 1 when a figure is missed")
@@ -68,7 +67,6 @@ class Run:
     """The measuring itself: every contender's turn in every scenario, round after round."""
 
     def __init__(self, given: argparse.Namespace, folder: Path) -> None:
-        self._guards: bool = given.guards == "on"
         self._rounds: int = given.rounds
         self._pace = scenarios.QUICK if given.quick else scenarios.FULL
         self._contenders = present(given.only)
@@ -92,7 +90,7 @@ class Run:
         folder = self._folder / f"{number}-{scenario.key}-{contender.key}"
         backend = getattr(ports, scenario.backend)
         try:
-            with started(contender, folder, backend, self._guards, self._proxy_core) as (port, pid):
+            with started(contender, folder, backend, self._proxy_core) as (port, pid):
                 turn = scenarios.Turn(port, pid, backend, self._pace, folder, self._load_cores)
                 return Sample(number, scenario.key, contender.key, scenario.measure(scenario, turn))
         except processes.BenchError as fault:

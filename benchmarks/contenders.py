@@ -114,25 +114,33 @@ class Contender:
     key: str
     title: str
     program: str
-    launch: Callable[[Path, Ports, bool], Launch]
+    launch: Callable[[Path, Ports], Launch]
 
     def missing(self) -> bool:
         """Whether its program is not installed here."""
         return shutil.which(self.program) is None
 
 
-def _gateway(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _gateway(folder: Path, ports: Ports, *, guards: bool) -> Launch:
     gateway.write_table(folder / "config", ports.backend, guards)
     environ = gateway.environment(folder / "config", ports.public, ports.admin, guards)
     return Launch([sys.executable, "-m", "aiogateway", "serve"], environ, "/readyz")
 
 
-def _nginx(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _bare_gateway(folder: Path, ports: Ports) -> Launch:
+    return _gateway(folder, ports, guards=False)
+
+
+def _guarded_gateway(folder: Path, ports: Ports) -> Launch:
+    return _gateway(folder, ports, guards=True)
+
+
+def _nginx(folder: Path, ports: Ports) -> Launch:
     config = nginx_config(folder, NGINX.format(port=ports.public, backend=ports.backend))
     return Launch(["nginx", "-e", "stderr", "-p", str(folder), "-c", str(config)])
 
 
-def _haproxy(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _haproxy(folder: Path, ports: Ports) -> Launch:
     config = folder / "haproxy.cfg"
     config.write_text(HAPROXY.format(port=ports.public, backend=ports.backend))
     return Launch(["haproxy", "-db", "-f", str(config)])
@@ -145,15 +153,15 @@ def _caddy(folder: Path, ports: Ports, options: str, job: str) -> Launch:
     return Launch(["caddy", "run", "--config", str(config), "--adapter", "caddyfile"], environ)
 
 
-def _caddy_bare(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _caddy_bare(folder: Path, ports: Ports) -> Launch:
     return _caddy(folder, ports, "", "")
 
 
-def _caddy_same_job(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _caddy_same_job(folder: Path, ports: Ports) -> Launch:
     return _caddy(folder, ports, "servers {\n    metrics\n  }", CADDY_SAME_JOB)
 
 
-def _starlette(folder: Path, ports: Ports, guards: bool) -> Launch:
+def _starlette(folder: Path, ports: Ports) -> Launch:
     options = [
         "--host",
         "127.0.0.1",
@@ -172,7 +180,8 @@ def _starlette(folder: Path, ports: Ports, guards: bool) -> Launch:
 CONTENDERS = {
     row.key: row
     for row in (
-        Contender("gateway", "aiogateway", sys.executable, _gateway),
+        Contender("gateway", "aiogateway", sys.executable, _bare_gateway),
+        Contender("guarded", "aiogateway, guards on", sys.executable, _guarded_gateway),
         Contender("nginx", "nginx", "nginx", _nginx),
         Contender("haproxy", "HAProxy", "haproxy", _haproxy),
         Contender("caddy", "Caddy, bare", "caddy", _caddy_bare),
@@ -183,11 +192,11 @@ CONTENDERS = {
 
 
 @contextmanager
-def started(contender: Contender, folder: Path, backend: int, guards: bool, core: str) -> Iterator[tuple[int, int]]:
+def started(contender: Contender, folder: Path, backend: int, core: str) -> Iterator[tuple[int, int]]:
     """Start a contender before the backend on port `backend`; gives its port and its pid once it is ready."""
     folder.mkdir(parents=True)
     ports = Ports(processes.free_port(), processes.free_port(), backend)
-    launch = contender.launch(folder, ports, guards)
+    launch = contender.launch(folder, ports)
     log = folder / "stderr.log"
     with processes.running(launch.argv, core, log, launch.environ) as pid:
         if launch.ready:

@@ -1,6 +1,7 @@
 """The figures that the project promises: a table of targets, each met, missed or not measured.
 
-A new promise is a row. A row without `base` is about the value itself, one with `base` about the ratio of the two.
+A new promise is a row. A row without `base` is about the value itself, one with `base` about the ratio of the two, and
+one with `less` about what is left when that is taken away.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from benchmarks.results import Ref, Results, Spread
 
 @dataclass(frozen=True)
 class Figure:
-    """A promise: what `title` says, over `base` if there is one, is at most `at_most`."""
+    """A promise: what `title` says, over `base` or less `less` if there is one, is at most `at_most`."""
 
     title: str
     ref: Ref
     at_most: float
     base: Ref | None = None
     unit: str = "times"
+    less: Ref | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ FIGURES = (
     _cpu("form POST, 256 connections", "form-256", 1.2 * 4.5, "nginx"),
     _crowd("small GET", "get"),
     _crowd("form POST", "form"),
+    Figure(
+        "guards: CPU that they add to a small GET",
+        Ref("get-32", "guarded", "cpu_us"),
+        15,
+        unit="µs",
+        less=Ref("get-32", "gateway", "cpu_us"),
+    ),
     Figure("added latency, p50, one connection", Ref("latency", "gateway", "added_p50_ms"), 0.3, unit="ms"),
     _bulk("upload"),
     _bulk("download"),
@@ -71,6 +80,11 @@ def judge(results: Results, figures: Sequence[Figure] = FIGURES) -> list[Verdict
     """Each figure beside what was measured, judged by the median."""
     verdicts = []
     for figure in figures:
-        measured = results.ratio(figure.ref, figure.base) if figure.base else results.spread(figure.ref)
+        if figure.base is not None:
+            measured = results.ratio(figure.ref, figure.base)
+        elif figure.less is not None:
+            measured = results.difference(figure.ref, figure.less)
+        else:
+            measured = results.spread(figure.ref)
         verdicts.append(Verdict(figure, measured, None if measured is None else measured.median <= figure.at_most))
     return verdicts

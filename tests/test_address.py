@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiogateway.address import MAX_HOPS, Network, client_of, is_trusted, parse
+from aiogateway.address import MAX_HOPS, Network, client_of, counted_as, is_trusted, parse
 
 TRUSTED: Sequence[Network] = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -109,3 +109,19 @@ def test_any_text_is_an_address_or_none(text: str) -> None:
     parsed = parse(text)
     assert parsed is None or ip_address(str(parsed)) == parsed
     assert not is_trusted(None, TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("::1", "::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_limits_count_ipv4_addresses_and_ipv6_networks(address: str, counted: str) -> None:
+    assert counted_as(address) == counted

@@ -14,10 +14,10 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {"address", "deadlines", "errors", "linux", "logs", "streams"},
+    {"address", "deadlines", "errors", "forms", "linux", "logs", "metrics", "streams"},
     {"settings"},
     {"routes"},
-    {"describe", "upstreams"},
+    {"describe", "recaptcha", "stores", "tokens", "upstreams"},
     {"proxy"},
     {"middlewares"},
     {"app"},

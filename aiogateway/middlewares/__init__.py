@@ -1,30 +1,102 @@
 """The way of every request, outermost first:
 
 1. `request_id`: names it, so that every answer carries the name.
-2. `errors`: makes an answer of whatever is raised further in.
-3. `admission`: refuses what no route takes.
-4. `routing`: finds the route.
-5. the proxy's handler.
+2. `cors`: says on every answer which pages may read it.
+3. `errors`: makes an answer of whatever is raised further in.
+4. `admission`: refuses what no route takes.
+5. `preflights`: answers those of browsers.
+6. `routing`: finds the route, and goes on with the route's own way.
+
+A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
+that look at the body, `rate_limit_by_field`, `owner`, `recaptcha`. At its end is the proxy's handler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from aiogateway.metrics import Metrics
 from aiogateway.middlewares.admission import admission
+from aiogateway.middlewares.auth import Guard, auth
 from aiogateway.middlewares.chain import Handler
+from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
+from aiogateway.middlewares.form import form
+from aiogateway.middlewares.owner import is_in_body, owner
+from aiogateway.middlewares.rate_limit import CLIENT, Policies, rate_limit, rate_limit_by_field
+from aiogateway.middlewares.recaptcha import NAME as RECAPTCHA_FIELD
+from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
-from aiogateway.routes import Table
+from aiogateway.proxy.body import Bodies
+from aiogateway.recaptcha import Recaptcha
+from aiogateway.routes import Route, Table
+from aiogateway.settings import Settings
+from aiogateway.stores import Limiter
+from aiogateway.tokens import Verifier
 
-__all__ = ["Handler", "compose"]
+__all__ = ["Handler", "Tools", "compose"]
 
 
-def compose(table: Table, proxy: Handler, local: Mapping[str, Handler]) -> Handler:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What guards work with; whoever made them closes them.
+
+    :ivar verifier: None when no key is set.
+    """
+
+    bodies: Bodies
+    limiter: Limiter
+    metrics: Metrics
+    recaptcha: Recaptcha
+    verifier: Verifier | None
+
+
+def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str, Handler], tools: Tools) -> Handler:
     """The whole way for every request.
 
-    :param proxy: what answers a request whose route is known.
+    :param proxy: what answers a request that may pass.
     :param local: paths that the gateway answers itself.
     """
-    return request_id(errors(admission(routing(table, proxy, local))), maker())
+    policies = Policies(table.routes, settings.auth_fail_limit or ())
+    observe = settings.auth_mode == "observe"
+    guard = (
+        None
+        if settings.auth_mode == "off"
+        else Guard(tools.verifier, tools.limiter, policies.auth_failures, tools.metrics, observe=observe)
+    )
+    ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
+    inner = preflights(routing(table, ways, local), table, settings.allowed_origins)
+    return request_id(cors(errors(admission(inner)), settings.allowed_origins), maker())
+
+
+def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools) -> Handler:
+    """The way of one route's requests.
+
+    :param guard: None when tokens aren't read.
+    """
+    handler, metrics = proxy, tools.metrics
+    by_field = {
+        name: several for name in route.rate_limit_by if name != CLIENT and (several := policies.of(route, name))
+    }
+    wanted = set(by_field)
+    if route.recaptcha and tools.recaptcha.configured:
+        action = route.recaptcha if isinstance(route.recaptcha, str) else None
+        handler = recaptcha(handler, tools.recaptcha, metrics, action)
+        wanted.add(RECAPTCHA_FIELD)
+    whole = bool(wanted)
+    guarded = guard if route.auth != "public" else None
+    if guarded is not None and route.owner is not None:
+        handler = owner(handler, route.owner, guarded)
+        wanted |= {route.owner} if is_in_body(route.owner) else set()
+    if by_field:
+        handler = rate_limit_by_field(handler, by_field, tools.limiter, metrics)
+    if wanted:
+        lenient = not whole and guarded is not None and guarded.observe
+        handler = form(handler, sorted(wanted), tools.bodies, whole=whole, lenient=lenient)
+    if route.recaptcha and not tools.recaptcha.configured:
+        handler = unconfigured(metrics)
+    if by_client := policies.of(route, CLIENT):
+        handler = rate_limit(handler, by_client, tools.limiter, metrics)
+    return handler if guarded is None else auth(handler, route, guarded)

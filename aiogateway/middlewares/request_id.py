@@ -1,4 +1,4 @@
-"""A name for every request, on its answer and on what goes upstream.
+"""A name for every request, on its answer and on what goes upstream; with it go the other lines that are due.
 
 A client's own `X-Request-ID` is taken when it is well-formed, so that one name follows a request through the whole
 platform; anything else is replaced, because the name ends up in logs and pages.
@@ -36,8 +36,9 @@ def request_id(inner: Handler, make: Callable[[], str]) -> Handler:
         given = request.headers.get(X_REQUEST_ID)
         request.id = given if given is not None and is_well_formed(given) else make()
         request.id_line = b"X-Request-ID: " + request.id.encode()
+        request.due.append(request.id_line)
         response = await inner(request)
-        response.lines.append(request.id_line)
+        response.lines += request.due
         return response
 
     return answer

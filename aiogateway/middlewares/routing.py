@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
+from aiogateway.middlewares.cors import policy_of
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
-from aiogateway.routes import Table
+from aiogateway.routes import Route, Table
 
 
-def routing(table: Table, inner: Handler, local: Mapping[str, Handler]) -> Handler:
-    """:param inner: answers a request whose route is known.
+def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Handler]) -> Handler:
+    """:param ways: what answers the requests of each route.
     :param local: paths that the gateway answers itself, whatever the table holds: balancers rely on them.
     :raises Problem: `route_not_found`, `method_not_allowed`, `bad_request`.
     """
@@ -24,7 +25,12 @@ def routing(table: Table, inner: Handler, local: Mapping[str, Handler]) -> Handl
             return await own(request)
         match = table.match(request.path)
         request.match = match
-        request.route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
-        return await inner(request)
+        try:
+            request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
+        except Problem:
+            request.cors = policy_of(match.endpoint)
+            raise
+        request.cors = route.cors
+        return await ways[route](request)
 
     return answer

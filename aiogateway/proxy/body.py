@@ -6,6 +6,7 @@ and the request can be sent again; a larger one is read chunk by chunk while it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp.hdrs import CONTENT_LENGTH, EXPECT
@@ -19,19 +20,31 @@ SMALL_BODY: Final = 64 * 1024
 
 
 class RequestBody:
-    """The body of one request, read once.
+    """The body of one request, read once; a `Rest` once its beginning is read.
 
     :param limit: bytes it may have (the route's `max_body`).
     :param idle: seconds of silence allowed (`GATEWAY_IDLE_TIMEOUT`).
     :param min_rate: bytes a second to keep up while we wait for the client (`GATEWAY_UPLOAD_MIN_RATE`).
     """
 
-    __slots__ = ("_content", "_credit", "_deadlines", "_expect", "_idle", "_limit", "_request", "length", "received")
+    __slots__ = (
+        "_content",
+        "_credit",
+        "_deadlines",
+        "_expect",
+        "_idle",
+        "_limit",
+        "_request",
+        "length",
+        "received",
+        "watch",
+    )
 
     def __init__(self, request: Request, *, limit: int, idle: float, min_rate: int, deadlines: Deadlines) -> None:
         length = request.headers.get(CONTENT_LENGTH)
         self.length = None if length is None else int(length)
         self.received = 0
+        self.watch: Callable[[bytes], None] | None = None
         self._request = request
         self._content = request.content
         self._limit = limit
@@ -58,6 +71,8 @@ class RequestBody:
         self.received += len(chunk)
         if self.received > self._limit:
             raise too_large(self._limit)
+        if self.watch is not None:
+            self.watch(chunk)
         return chunk
 
     async def _wait(self) -> bytes:
@@ -100,6 +115,80 @@ class RequestBody:
                 return b"".join(parts), True
             parts.append(chunk)
         return b"".join(parts), False
+
+    async def receive_until(self, enough: Callable[[bytes], bool]) -> tuple[bytes, bool]:
+        """The beginning of a body, up to where somebody has seen enough of it, and at least `SMALL_BODY` bytes else.
+
+        :param enough: is shown each chunk.
+        :returns: the bytes received, and whether they are all.
+        :raises Problem: as `read`, and whatever `enough` raises.
+        """
+        parts: list[bytes] = []
+        while self.received <= SMALL_BODY:
+            chunk = await self.read()
+            parts.append(chunk)
+            if not chunk:
+                return b"".join(parts), True
+            if enough(chunk):
+                break
+        return b"".join(parts), self._content.at_eof()
+
+
+class Bodies:
+    """Receives what of a request's body has to be at hand before anything goes upstream.
+
+    :param idle: seconds of silence allowed.
+    :param min_rate: bytes a second to keep up.
+    """
+
+    def __init__(self, *, idle: float, min_rate: int, deadlines: Deadlines) -> None:
+        self._idle = idle
+        self._min_rate = min_rate
+        self._deadlines = deadlines
+
+    async def receive(self, request: Request) -> None:
+        """A small body whole, or the beginning of a larger one.
+
+        :raises Problem: as `RequestBody.read`.
+        """
+        check_length(request)
+        request.received = True
+        if request.content.is_eof():  # it came with its head, as small forms do
+            request.sent = request.content.read_nowait()
+            return
+        body = self._body(request)
+        request.sent, complete = await body.receive_small()
+        request.rest = None if complete else body
+
+    async def receive_whole(self, request: Request) -> bytes:
+        """A small body whole.
+
+        :raises Problem: `body_too_large` if it is none, and as `RequestBody.read`.
+        """
+        await self.receive(request)
+        if request.rest is not None or len(request.sent) > SMALL_BODY:
+            raise too_large(min(SMALL_BODY, request.route.max_body))
+        return request.sent
+
+    async def receive_head(self, request: Request, enough: Callable[[bytes], bool]) -> None:
+        """The beginning of a body, as `RequestBody.receive_until`.
+
+        :raises Problem: as `RequestBody.read`, and whatever `enough` raises.
+        """
+        check_length(request)
+        request.received = True
+        body = self._body(request)
+        request.sent, complete = await body.receive_until(enough)
+        request.rest = None if complete else body
+
+    def _body(self, request: Request) -> RequestBody:
+        return RequestBody(
+            request,
+            limit=request.route.max_body,
+            idle=self._idle,
+            min_rate=self._min_rate,
+            deadlines=self._deadlines,
+        )
 
 
 def check_length(request: Request) -> None:

@@ -25,8 +25,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from aiogateway.deadlines import Deadline, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.body import RequestBody
 from aiogateway.proxy.headers import RawFields
+from aiogateway.proxy.request import Rest
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
 
@@ -82,7 +82,7 @@ class Exchange:
         self.payload: StreamReader = EMPTY_PAYLOAD
 
     async def send(
-        self, data: bytes, rest: RequestBody | None, *, chunked: bool, bodiless: bool, interim: Interim
+        self, data: bytes, rest: Rest | None, *, chunked: bool, bodiless: bool, interim: Interim
     ) -> None:
         """Send the request and wait for the answer's head, which is in `message` then.
 
@@ -125,7 +125,7 @@ class Exchange:
         self.message = message
         self.payload = connection.payload = payload
 
-    async def _send_rest(self, body: RequestBody, chunked: bool) -> None:
+    async def _send_rest(self, body: Rest, chunked: bool) -> None:
         """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
         connection = self._connection
         body.read_plainly()

@@ -18,7 +18,7 @@ from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
-from aiogateway.proxy.body import RequestBody, check_length
+from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.headers import MalformedName, has_control, inward_lines, origin, outward_lines
 from aiogateway.proxy.request import Request
@@ -46,8 +46,8 @@ class Outbound:
 
     __slots__ = ("chunked", "fields", "path", "rest", "sent")
 
-    def __init__(self, request: Request, sent: bytes, rest: RequestBody | None) -> None:
-        headers = request.headers
+    def __init__(self, request: Request) -> None:
+        headers, sent, rest = request.headers, request.sent, request.rest
         self.path = request.route.target(request.path, request.match.params) + request.query
         self.sent = sent
         self.rest = rest
@@ -58,6 +58,8 @@ class Outbound:
             _VIA[request.version],
             request.id_line,
         )
+        if request.identity is not None:
+            lines.append(request.identity.lines)
         if rest is None:
             if sent or CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:
                 lines.append(b"Content-Length: %d" % len(sent))
@@ -85,12 +87,16 @@ class ProxyHandler:
     """Answers a request whose `route` and `match` are set.
 
     :param clients: the upstreams at work, by name.
+    :param bodies: receives the body that nobody asked for before.
     """
 
-    def __init__(self, settings: Settings, clients: Mapping[str, UpstreamClient], deadlines: Deadlines) -> None:
+    def __init__(
+        self, settings: Settings, clients: Mapping[str, UpstreamClient], deadlines: Deadlines, bodies: Bodies
+    ) -> None:
         self._settings = settings
         self._clients = clients
         self._deadlines = deadlines
+        self._bodies = bodies
         self._relocate = {
             name: {
                 origin(destination.url.partition(":")[0].encode(), destination.host): destination.base
@@ -102,16 +108,10 @@ class ProxyHandler:
     async def __call__(self, request: Request) -> Response:
         """:raises Problem: whatever keeps the upstream's answer from the client."""
         route = request.route
-        sent: bytes = b""
-        rest: RequestBody | None = None
-        if request.has_body:
-            check_length(request)
-            if request.content.is_eof():  # it came with its head, as small forms do
-                sent = request.content.read_nowait()
-            else:
-                sent, rest = await self._receive(request)
+        if request.has_body and not request.received:
+            await self._bodies.receive(request)
         try:
-            outbound = Outbound(request, sent, rest)
+            outbound = Outbound(request)
         except MalformedName as exc:
             raise Problem("bad_request", "a field has a malformed name") from exc
         exchange = await self._exchange(request, outbound)
@@ -123,22 +123,6 @@ class ProxyHandler:
         except BaseException:
             exchange.abort()
             raise
-
-    async def _receive(self, request: Request) -> tuple[bytes, RequestBody | None]:
-        """A small body whole, or the beginning of a larger one and where the rest comes from.
-
-        :raises Problem: as `RequestBody.read`.
-        """
-        settings = self._settings
-        body = RequestBody(
-            request,
-            limit=request.route.max_body,
-            idle=settings.idle_timeout,
-            min_rate=settings.upload_min_rate,
-            deadlines=self._deadlines,
-        )
-        sent, complete = await body.receive_small()
-        return sent, None if complete else body
 
     async def _exchange(self, request: Request, outbound: Outbound) -> Exchange:
         """An exchange past its answer's head, with the first destination that a connection could be made to."""

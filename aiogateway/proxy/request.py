@@ -6,14 +6,17 @@ aiohttp's own `Request` costs more than the whole way through the gateway.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Protocol
 
 from aiohttp.hdrs import HOST
 from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import istr
 
+from aiogateway.address import client_of
 from aiogateway.proxy.headers import (
     RawFields,
     goes_outward,
@@ -24,6 +27,9 @@ from aiogateway.proxy.headers import (
 )
 from aiogateway.proxy.pace import Pace
 from aiogateway.routes import Match, Route
+from aiogateway.tokens import Identity
+
+X_FORWARDED_FOR: Final = istr("X-Forwarded-For")
 
 
 class Connection(Protocol):
@@ -37,6 +43,9 @@ class Connection(Protocol):
     transport: asyncio.Transport | None
 
     @property
+    def trusted(self) -> Sequence[IPv4Network | IPv6Network]: ...
+
+    @property
     def writing_paused(self) -> bool: ...
 
     def pace(self, stream_idle: float | None) -> Pace: ...
@@ -48,31 +57,60 @@ class Connection(Protocol):
     def force_close(self) -> None: ...
 
 
+class Rest(Protocol):
+    """What of a body is still to come.
+
+    :ivar length: bytes of the whole body; None in chunks.
+    :ivar watch: looks at every chunk from now on, before it goes anywhere; may raise `Problem`.
+    """
+
+    length: int | None
+    watch: Callable[[bytes], None] | None
+
+    async def read(self) -> bytes: ...
+
+    def read_plainly(self) -> None: ...
+
+
 class Request:
-    """One request. What the client sent is never changed; `id`, `id_line`, `route` and `match` are filled in later.
+    """One request. What the client sent is never changed; what middlewares find out about it is filled in later.
 
     `path` and `query` are as the client wrote them; `query` includes its `?`.
+
+    :ivar cors: the CORS policy of what was asked for; `allowlist` until a route is found.
+    :ivar due: field lines that every answer to this request carries, whoever makes it.
+    :ivar identity: what a verified token says; None without one.
+    :ivar fields: what the guards wanted of the body: the values of each field by its name in the route's file.
+    :ivar received: whether reading the body has begun: `sent` is what of it is at hand, `rest` where more comes from.
     """
 
     __slots__ = (
         "authority",
         "connection",
         "content",
+        "cors",
+        "due",
+        "fields",
         "headers",
         "id",
         "id_line",
+        "identity",
         "keep_alive",
         "match",
         "message",
         "method",
         "path",
         "query",
+        "received",
+        "rest",
         "route",
+        "sent",
         "version",
     )
 
     route: Route
     match: Match
+    fields: Mapping[str, Sequence[bytes]]
     authority: str | None  # of a target in absolute form
 
     def __init__(
@@ -86,6 +124,12 @@ class Request:
         self.connection = connection
         self.id = ""
         self.id_line = b""
+        self.cors = "allowlist"
+        self.due: list[bytes] = []
+        self.identity: Identity | None = None
+        self.received = False
+        self.sent: bytes = b""
+        self.rest: Rest | None = None
         self.method = message.method
         self.headers = message.headers
         self.version = message.version
@@ -100,6 +144,14 @@ class Request:
     def has_body(self) -> bool:
         """Whether the head announced a body with something in it (RFC 9112 section 6.3)."""
         return not self.content.is_eof() or self.content.total_bytes > 0
+
+    @property
+    def client(self) -> str:
+        """The client's address, seen through the proxies that are trusted."""
+        connection = self.connection
+        if not connection.trusted_peer:
+            return connection.peer
+        return client_of(connection.peer, self.headers.getall(X_FORWARDED_FOR, ()), connection.trusted)
 
     def forwarded_lines(self) -> bytes:
         """The `X-Forwarded-*` lines for the upstream."""

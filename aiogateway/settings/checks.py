@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from aiogateway.settings.faults import ENVIRONMENT, Fault
 from aiogateway.settings.values import ALGORITHMS
-from aiogateway.settings.variables import NOT_YET, Variables
+from aiogateway.settings.variables import Variables
 
 MIN_SECRET: Final = 32  # bytes: RFC 7518 section 3.2 wants as many as the hash has, 32 for HS256
+MIN_RSA: Final = 2048  # bits: RFC 7518 section 3.3
 KEY_SOURCES: Final = {
     "jwt_secret": "JWT_SECRET",
     "jwt_public_key": "JWT_PUBLIC_KEY",
@@ -52,8 +53,6 @@ def secret_is_short(secret: str) -> bool:
 def notes(settings: Variables) -> list[str]:
     """What is allowed, and should still be noticed by who starts the gateway."""
     said = []
-    if "guards" in NOT_YET:
-        said.append("CORS, tokens, rate limits and reCAPTCHA are checked but not enforced in this version")
     if not recaptcha_configured(settings):
         said.append("RECAPTCHA_SECRET_KEY is missing or a placeholder: routes with recaptcha answer 503")
     if settings.rate_limit is None:
@@ -124,7 +123,8 @@ def _keys(settings: Variables, broken: Collection[str]) -> Iterator[tuple[str, s
     if settings.jwt_public_key is not None:
         kind = _kind_of(settings.jwt_public_key.get_secret_value())
         if kind is None:
-            yield "JWT_PUBLIC_KEY", "must be a public key in PEM (RSA, EC P-256/384/521 or Edwards), itself, not a path"
+            wanted = "RSA of 2048 bits or more, EC P-256/384/521 or Edwards"
+            yield "JWT_PUBLIC_KEY", f"must be a public key in PEM ({wanted}), itself, not a path"
     if len(given) == 1 and "jwt_algorithms" not in broken:
         kinds = [ALGORITHMS[name] for name in settings.jwt_algorithms]
         symmetric = secret is not None
@@ -144,4 +144,4 @@ def _kind_of(pem: str) -> str | None:
         return CURVES.get(key.curve.name)
     if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
         return "Edwards"
-    return "RSA" if isinstance(key, rsa.RSAPublicKey) else None
+    return "RSA" if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA else None

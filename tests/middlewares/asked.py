@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
 from aiohttp.http_parser import HttpRequestParser
 
 from aiogateway.deadlines import Deadlines
+from aiogateway.metrics import Metrics
+from aiogateway.middlewares import Tools
+from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
+from aiogateway.recaptcha import Recaptcha
+from aiogateway.settings import Settings, read
+from aiogateway.stores import Limiter, SharedCounters
+from aiogateway.tokens import verifier_from
 from tests.proxy.served import answer_unparsed
 
 
@@ -30,6 +39,22 @@ def request(raw: bytes) -> Request:
     parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)
     ((message, payload),) = parser.feed_data(raw)[0]
     return Request(message, payload, connection)
+
+
+SECRET = "tests-" + "k" * 40
+
+
+def bodies() -> Bodies:
+    return Bodies(idle=60.0, min_rate=0, deadlines=Deadlines(asyncio.get_running_loop().time))
+
+
+@contextlib.contextmanager
+def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
+    """Settings, and what guards work with, nothing of it started."""
+    settings = read({"JWT_SECRET": SECRET, **environ})
+    with contextlib.closing(SharedCounters(capacity=1000)) as counters:
+        limiter = Limiter(counters, None)
+        yield settings, Tools(bodies(), limiter, Metrics(), Recaptcha(settings), verifier_from(settings))
 
 
 def head(*fields: str, start: str = "GET /a HTTP/1.1") -> bytes:

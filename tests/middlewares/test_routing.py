@@ -13,7 +13,7 @@ from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Table
 from tests.config_folders import load
-from tests.middlewares.asked import head, request
+from tests.middlewares.asked import head, request, tools
 
 ROUTES = """
 upstream = "b"
@@ -44,7 +44,7 @@ async def local(asked: Request) -> Response:
 
 
 async def ask(table: Table, start: str) -> Response:
-    handler = routing(table, named, {"/healthz": local})
+    handler = routing(table, dict.fromkeys(table.routes, named), {"/healthz": local})
     return await handler(request(head(start=f"{start} HTTP/1.1")))
 
 
@@ -90,6 +90,7 @@ async def test_a_request_without_a_route_is_told_why(table: Table, start: str, c
     ],
 )
 async def test_every_answer_of_the_whole_way_has_a_name(table: Table, raw: bytes, status: int) -> None:
-    response = await compose(table, named, {"/healthz": local})(request(raw))
+    with tools() as (settings, given):
+        response = await compose(settings, table, named, {"/healthz": local}, given)(request(raw))
     assert response.status == status
     assert sum(line.startswith(b"X-Request-ID: ") for line in response.lines) == 1

@@ -116,6 +116,7 @@ def environment(port: int, admin_port: int, settings: dict[str, str]) -> dict[st
         "GATEWAY_ADMIN_PORT": str(admin_port),
         "GATEWAY_DRAIN_DELAY": "0",
         "GATEWAY_AUTH_MODE": "off",
+        "GATEWAY_RATE_LIMIT": "off",
         "JWT_SECRET": SECRET,
     }
     return {name: value for name, value in (clean | defaults | settings).items() if value}

@@ -1,0 +1,169 @@
+"""How often a client may ask: each request is counted before anything is done for it.
+
+Rules: a client is its verified user, else its address; a named counter is one for all routes that name it; a value of a
+form's field has a count of its own, so that one account is not tried from many addresses. A request that one limit
+refuses counts for none. Every answer says how much is left (draft-ietf-httpapi-ratelimit-headers-10).
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from aiogateway.address import counted_as
+from aiogateway.errors import Problem
+from aiogateway.metrics import RATE_LIMIT, Metrics
+from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import Response
+from aiogateway.routes import Route
+from aiogateway.settings.values import Rate
+from aiogateway.stores import LOGGED_UP_TO, Limiter, Policy, Verdict
+
+CLIENT: Final = "client"
+ADMITTED: Final = "admitted"
+REFUSED: Final = "refused"
+BACKENDS: Final = ("local", "redis")
+
+
+class Policies:
+    """The limits of all routes as counters know them.
+
+    Counters that share a name and a period are one, whatever the limits that look at it.
+    """
+
+    def __init__(self, routes: Iterable[Route], auth_failures: Sequence[Rate]) -> None:
+        self._most: dict[str, int] = {}
+        wanted: dict[tuple[Route, str], list[tuple[Rate, str]]] = {}
+        for route in routes:
+            for by in route.rate_limit_by:
+                wanted[route, by] = [(rate, self._scope(rate, by, _name(route))) for rate in route.rate_limit or ()]
+        failures = [(rate, self._scope(rate, CLIENT, "failed authentications")) for rate in auth_failures]
+        self._made = {key: self._policies(several, key[1]) for key, several in wanted.items()}
+        self.auth_failures = self._policies(failures, CLIENT)
+
+    def of(self, route: Route, by: str) -> tuple[Policy, ...]:
+        """The limits of a route that count by one thing."""
+        return self._made.get((route, by), ())
+
+    def _scope(self, rate: Rate, by: str, own: str) -> str:
+        scope = f"{rate.counter or own} / {rate.period} s by {by}"
+        self._most[scope] = max(rate.limit, self._most.get(scope, 0))
+        return scope
+
+    def _policies(self, several: Iterable[tuple[Rate, str]], by: str) -> tuple[Policy, ...]:
+        suffix = "" if by == CLIENT else f" by {by}"
+        return tuple(
+            Policy(f"{rate}{suffix}", rate.limit, rate.period, scope, self._most[scope] <= LOGGED_UP_TO)
+            for rate, scope in several
+        )
+
+
+def _name(route: Route) -> str:
+    """What tells a route's own counter from others; no name of a counter holds a space."""
+    return f"{','.join(sorted(route.methods))} {route.pattern}"
+
+
+class Judge:
+    """What is done about verdicts on some limits: they are counted and told, and may refuse the request."""
+
+    def __init__(self, policies: Sequence[Policy], metrics: Metrics) -> None:
+        self._names = [policy.name for policy in policies]
+        self._metrics = metrics
+        self._admitted = {
+            backend: [metrics.count(RATE_LIMIT, name, ADMITTED, backend) for name in self._names]
+            for backend in BACKENDS
+        }
+        left = ", ".join(f'"{name}";r=%d;t=%d' for name in self._names)
+        quotas = ", ".join(f'"{policy.name}";q={policy.limit};w={policy.period}' for policy in policies)
+        self._lines = f"RateLimit: {left}\r\nRateLimit-Policy: {quotas}".encode()
+
+    def lines(self, verdicts: Sequence[Verdict]) -> bytes:
+        """`RateLimit` and `RateLimit-Policy`, without the last line end."""
+        if len(verdicts) == 1:
+            return self._lines % (verdicts[0].remaining, whole_seconds(verdicts[0].reset))
+        numbers = [number for verdict in verdicts for number in (verdict.remaining, whole_seconds(verdict.reset))]
+        return self._lines % tuple(numbers)
+
+    def judge(self, request: Request, verdicts: Sequence[Verdict], backend: str, *, show: bool = True) -> None:
+        """Let a request pass, or not.
+
+        :param backend: who decided, one of `BACKENDS`.
+        :param show: whether an answer that isn't refused says what is left.
+        :raises Problem: `rate_limited`.
+        """
+        refused = False
+        for verdict, name, count in zip(verdicts, self._names, self._admitted[backend], strict=True):
+            if verdict.admitted:
+                count.events += 1
+            else:
+                refused = True
+                self._metrics.count(RATE_LIMIT, name, REFUSED, backend).events += 1
+        if refused or show:
+            request.due.append(self.lines(verdicts))
+        if refused:
+            raise refusal(verdicts)
+
+
+def whole_seconds(wait: float) -> int:
+    """Seconds as fields give them; the nanosecond by which a limit's windows overlap makes no second."""
+    return math.ceil(wait - 0.001)
+
+
+def refusal(verdicts: Iterable[Verdict]) -> Problem:
+    """What a client is told that asked too often, with the seconds it has to wait."""
+    wait = max((whole_seconds(verdict.reset) for verdict in verdicts if not verdict.admitted), default=1)
+    return Problem("rate_limited", headers=(("Retry-After", str(max(wait, 1))),))
+
+
+def rate_limit(inner: Handler, policies: Sequence[Policy], limiter: Limiter, metrics: Metrics) -> Handler:
+    """Count by client.
+
+    :raises Problem: `rate_limited`.
+    """
+    judge = Judge(policies, metrics).judge
+
+    async def answer(request: Request) -> Response:
+        identity = request.identity
+        who = f"user {identity.user}" if identity is not None else address_of(request)
+        checks = [(policy, who) for policy in policies]
+        verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
+        judge(request, verdicts, limiter.backend)
+        return await inner(request)
+
+    return answer
+
+
+def rate_limit_by_field(
+    inner: Handler, by: Mapping[str, Sequence[Policy]], limiter: Limiter, metrics: Metrics
+) -> Handler:
+    """Count by what stands in fields of the body; a request without the field counts for its address.
+
+    :param by: a field's name, as `form:email`, with its limits.
+    :raises Problem: `rate_limited`; `bad_request` for a field that stands there more than once.
+    """
+    judges = {name: Judge(policies, metrics) for name, policies in by.items()}
+
+    async def answer(request: Request) -> Response:
+        for name, policies in by.items():
+            values = request.fields[name]
+            if len(values) > 1:
+                raise Problem("bad_request", "a field of the body is repeated")
+            who = f"value {folded(values[0])}" if values else address_of(request)
+            verdicts = await limiter.take([(policy, who) for policy in policies])
+            # What is left of another's account is nobody's business.
+            judges[name].judge(request, verdicts, limiter.backend, show=False)
+        return await inner(request)
+
+    return answer
+
+
+def address_of(request: Request) -> str:
+    return f"address {counted_as(request.client)}"
+
+
+def folded(value: bytes) -> str:
+    """A value in the one spelling that stands for all that a service may take for the same account."""
+    return unicodedata.normalize("NFKC", value.decode("utf-8", "replace")).casefold().strip()

@@ -108,6 +108,8 @@ class JsonScanner:
                 raise MalformedForm
             return None
         self._at = found.end()
+        if len(found[0]) > LONGEST:
+            raise MalformedForm
         try:
             text: str = json.loads(found[0])
         except ValueError:  # not UTF-8, a control character, an unknown escape

@@ -73,10 +73,12 @@ class UrlencodedScanner:
 
     def _piece(self, piece: bytes) -> None:
         name, _, value = piece.partition(b"=")
+        if len(name) > LONGEST:
+            raise MalformedForm
         found = spelling(decoded(name), self._field)
         if found is Spelling.OTHER:
             return
-        if found is Spelling.ALIKE or self._split or _BAD_ESCAPE.search(piece):
+        if found is Spelling.ALIKE or self._split or len(value) > LONGEST or _BAD_ESCAPE.search(piece):
             raise MalformedForm
         self._pending = decoded(value)
 

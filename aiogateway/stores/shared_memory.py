@@ -16,16 +16,14 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from mmap import mmap
 from typing import Final
 
+from aiogateway.stores.checks import Checks
 from aiogateway.stores.locks import Locks
 from aiogateway.stores.slots import NONE, Place, Slots
 from aiogateway.stores.windows import EMPTY, WEIGH, Policy, Verdict, Weighed, uncounted
-
-# What is counted: policies, each with whom it counts for.
-Checks = Sequence[tuple[Policy, str]]
 
 # Scopes whose new counters can share one at the same time.
 SHARED: Final = 4096
@@ -68,7 +66,7 @@ class SharedCounters:
 
         A counter that several checks name is counted in once, and each has its say.
         """
-        if len(checks) > 1:
+        if len(checks) != 1:
             return self._take_all(checks)
         ((policy, who),) = checks
         own = self._own

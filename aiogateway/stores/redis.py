@@ -72,15 +72,16 @@ class RedisCounters:
         """
         if self._closed or len(self._waiting) >= MOST_WAITING:
             raise Unavailable("Closed" if self._closed else "TooManyWaiting")
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        answer: Answer = asyncio.get_running_loop().create_future()
         self._waiting.append((command_for(checks), answer))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         try:
             async with asyncio.timeout(PATIENCE):
-                return verdicts_from(await answer, len(checks))
-        except (TimeoutError, ResponseError, ValueError) as exc:
-            raise Unavailable(type(exc).__name__) from None
+                reply = await answer
+            return verdicts_from(reply, len(checks))
+        except (TimeoutError, ValueError) as exc:
+            raise Unavailable(type(exc if isinstance(exc, TimeoutError) else reply).__name__) from None
 
     async def ping(self) -> None:
         """Find out whether counting works; a server that answers may still be unable to write.
@@ -101,20 +102,14 @@ class RedisCounters:
     async def _send(self) -> None:
         """Send what waits, until nothing does."""
         while batch := self._batch():
-            fault = "Closed"
+            replies: Sequence[object] = [Unavailable("interrupted")] * len(batch)
             try:
                 replies = await self._exchange([command for command, _ in batch])
-                for (_, answer), reply in zip(batch, replies, strict=True):
-                    if answer.done():
-                        continue
-                    if isinstance(reply, ResponseError):
-                        answer.set_exception(reply)
-                    else:
-                        answer.set_result(reply)
             except _FAULTS as exc:
-                fault = type(exc).__name__
+                replies = [exc] * len(batch)
             finally:
-                _fail([answer for _, answer in batch], fault)
+                for (_, answer), reply in zip(batch, replies, strict=True):
+                    _settle(answer, reply)
 
     def _batch(self) -> list[tuple[Command, asyncio.Future[object]]]:
         """The next that are still waited for."""

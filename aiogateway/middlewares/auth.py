@@ -110,6 +110,8 @@ class Guard:
     def _check_failures(self, request: Request) -> None:
         peek = self._limiter.local.peek
         who = address_of(request)
+        if len(self._failures) == 1 and peek(self._failures[0], who).admitted:
+            return
         verdicts = [peek(policy, who) for policy in self._failures]
         if not all([verdict.admitted for verdict in verdicts]):
             self._too_many(request, verdicts, "local")

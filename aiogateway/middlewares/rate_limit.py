@@ -42,7 +42,7 @@ class Policies:
                 wanted[route, by] = [(rate, self._scope(rate, by, _name(route))) for rate in route.rate_limit or ()]
         failures = [(rate, self._scope(rate, CLIENT, "failed authentications")) for rate in auth_failures]
         self._made = {key: self._policies(several, key[1]) for key, several in wanted.items()}
-        self.auth_failures = self._policies(failures, CLIENT)
+        self.auth_failures = self._policies(failures, CLIENT, rare=True)
 
     def of(self, route: Route, by: str) -> tuple[Policy, ...]:
         """The limits of a route that count by one thing."""
@@ -53,10 +53,10 @@ class Policies:
         self._most[scope] = max(rate.limit, self._most.get(scope, 0))
         return scope
 
-    def _policies(self, several: Iterable[tuple[Rate, str]], by: str) -> tuple[Policy, ...]:
+    def _policies(self, several: Iterable[tuple[Rate, str]], by: str, *, rare: bool = False) -> tuple[Policy, ...]:
         suffix = "" if by == CLIENT else f" by {by}"
         return tuple(
-            Policy(f"{rate}{suffix}", rate.limit, rate.period, scope, self._most[scope] <= LOGGED_UP_TO)
+            Policy(f"{rate}{suffix}", rate.limit, rate.period, scope, self._most[scope] <= LOGGED_UP_TO, rare)
             for rate, scope in several
         )
 
@@ -82,8 +82,6 @@ class Judge:
 
     def lines(self, verdicts: Sequence[Verdict]) -> bytes:
         """`RateLimit` and `RateLimit-Policy`, without the last line end."""
-        if len(verdicts) == 1:
-            return self._lines % (verdicts[0].remaining, whole_seconds(verdicts[0].reset))
         numbers = [number for verdict in verdicts for number in (verdict.remaining, whole_seconds(verdict.reset))]
         return self._lines % tuple(numbers)
 
@@ -94,8 +92,13 @@ class Judge:
         :param show: whether an answer that isn't refused says what is left.
         :raises Problem: `rate_limited`.
         """
+        admitted = self._admitted[backend]
+        if show and len(verdicts) == 1 and verdicts[0].admitted:  # as most requests
+            admitted[0].events += 1
+            request.due.append(self._lines % (verdicts[0].remaining, whole_seconds(verdicts[0].reset)))
+            return
         refused = False
-        for verdict, name, count in zip(verdicts, self._names, self._admitted[backend], strict=True):
+        for verdict, name, count in zip(verdicts, self._names, admitted, strict=True):
             if verdict.admitted:
                 count.events += 1
             else:

@@ -81,9 +81,7 @@ class Exchange:
         self._over = False
         self.payload: StreamReader = EMPTY_PAYLOAD
 
-    async def send(
-        self, data: bytes, rest: Rest | None, *, chunked: bool, bodiless: bool, interim: Interim
-    ) -> None:
+    async def send(self, data: bytes, rest: Rest | None, *, chunked: bool, bodiless: bool, interim: Interim) -> None:
         """Send the request and wait for the answer's head, which is in `message` then.
 
         :param data: the head, and the body or as much of it as was received.

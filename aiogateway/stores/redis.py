@@ -49,6 +49,9 @@ _OF_POOLS: Final = ("max_connections", "timeout")
 # A counter that is there to be counted in, for whoever asks whether counting works.
 _PROBE: Final = Policy("probe", MAX_LIMIT, 1, "probe", logged=False)
 
+# What becomes of a command: its reply, or the error that came instead of one.
+Answer = asyncio.Future[object]
+
 
 class RedisCounters:
     """The counters of every limit, over all machines that share a Redis.
@@ -59,7 +62,7 @@ class RedisCounters:
 
     def __init__(self, url: str) -> None:
         self._connection = _connection(url)
-        self._waiting: deque[tuple[Command, asyncio.Future[object]]] = deque()
+        self._waiting: deque[tuple[Command, Answer]] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -71,17 +74,16 @@ class RedisCounters:
         :raises Unavailable: no answer within `PATIENCE`; the event may have been counted nevertheless.
         """
         if self._closed or len(self._waiting) >= MOST_WAITING:
-            raise Unavailable("Closed" if self._closed else "TooManyWaiting")
+            raise Unavailable("closed" if self._closed else "too many wait")
         answer: Answer = asyncio.get_running_loop().create_future()
         self._waiting.append((command_for(checks), answer))
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         try:
             async with asyncio.timeout(PATIENCE):
-                reply = await answer
-            return verdicts_from(reply, len(checks))
-        except (TimeoutError, ValueError) as exc:
-            raise Unavailable(type(exc if isinstance(exc, TimeoutError) else reply).__name__) from None
+                return verdicts_from(await answer, len(checks))
+        except TimeoutError:
+            raise Unavailable("TimeoutError") from None
 
     async def ping(self) -> None:
         """Find out whether counting works; a server that answers may still be unable to write.
@@ -96,13 +98,14 @@ class RedisCounters:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.gather(self._sending, return_exceptions=True)
-        _fail([answer for _, answer in self._waiting], "Closed")
+        for _, answer in self._waiting:
+            _settle(answer, Unavailable())
         await self._connection.disconnect(nowait=True)
 
     async def _send(self) -> None:
         """Send what waits, until nothing does."""
         while batch := self._batch():
-            replies: Sequence[object] = [Unavailable("interrupted")] * len(batch)
+            replies: Sequence[object] = [Unavailable()] * len(batch)
             try:
                 replies = await self._exchange([command for command, _ in batch])
             except _FAULTS as exc:
@@ -111,9 +114,9 @@ class RedisCounters:
                 for (_, answer), reply in zip(batch, replies, strict=True):
                     _settle(answer, reply)
 
-    def _batch(self) -> list[tuple[Command, asyncio.Future[object]]]:
+    def _batch(self) -> list[tuple[Command, Answer]]:
         """The next that are still waited for."""
-        batch: list[tuple[Command, asyncio.Future[object]]] = []
+        batch: list[tuple[Command, Answer]] = []
         while self._waiting and len(batch) < BATCH:
             waiting = self._waiting.popleft()
             if not waiting[1].done():
@@ -164,7 +167,6 @@ def _connection(url: str) -> AbstractConnection:
     return connection
 
 
-def _fail(answers: Sequence[asyncio.Future[object]], fault: str) -> None:
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(Unavailable(fault))
+def _settle(answer: Answer, reply: object) -> None:
+    if not answer.done():
+        answer.set_result(reply)

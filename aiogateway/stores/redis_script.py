@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final
 
-from aiogateway.stores.checks import Checks
+from aiogateway.stores.checks import Checks, Unavailable
 from aiogateway.stores.windows import LOGGED_UP_TO, SUB_WINDOWS, Verdict
 
 # No name of anybody can be read in a key. All are in one slot of a cluster, for a check may touch any of them.
@@ -128,13 +128,21 @@ def _arguments(checks: Checks) -> Iterator[int]:
         yield from (int(policy.logged), policy.limit, policy.period * _MICROSECONDS)
 
 
-def verdicts_from(answer: object, count: int) -> list[Verdict]:
-    """What the script's answer says.
+def verdicts_from(reply: object, count: int) -> list[Verdict]:
+    """What the script says.
 
+    :param reply: its answer, or the error that came instead.
     :param count: of how many checks.
-    :raises ValueError: it is no such answer.
+    :raises Unavailable: it is an error, or no answer of the script's.
     """
-    numbers = [int(word) for word in answer.split()] if isinstance(answer, bytes) else []
-    if len(numbers) != 3 * count:
-        raise ValueError("no answer of the script")
-    return [Verdict(numbers[n] == 1, numbers[n + 1], numbers[n + 2] / _MICROSECONDS) for n in range(0, len(numbers), 3)]
+    if isinstance(reply, Exception):
+        raise Unavailable(type(reply).__name__)
+    try:
+        numbers = [int(word) for word in reply.split()] if isinstance(reply, bytes) else []
+        admitted, remaining, resets = numbers[0::3], numbers[1::3], numbers[2::3]
+        return [
+            Verdict(admits == 1, remains, reset / _MICROSECONDS)
+            for _, admits, remains, reset in zip(range(count), admitted, remaining, resets, strict=True)
+        ]
+    except ValueError:
+        raise Unavailable("no answer of the script") from None

@@ -50,8 +50,8 @@ class SharedCounters:
         key = os.urandom(KEY_BYTES)
         self._own = Slots(0, capacity, key)
         self._shared = Slots(self._own.end, SHARED, key)
-        # Behind all slots: the beat in which the last shared counter comes free.
-        self._memory = mmap(-1, self._shared.end + _until.size)
+        # Behind all slots: the beats in which the last shared counter, and the last rare one, come free.
+        self._memory = mmap(-1, self._shared.end + 2 * _until.size)
         self._own.lie_in(self._memory)
         self._shared.lie_in(self._memory)
         self._locks = Locks(self._own.segments + 1)
@@ -73,11 +73,11 @@ class SharedCounters:
         place = own.place(policy.label, who)
         try:
             self._locks.hold(place[0])
-            beat = self._clock() >> _BEAT
-            slot = own.find(place, beat)
-            if slot == NONE:
-                slot = self._new(policy, place, beat)
             now = self._clock()
+            slot = own.find(place, now >> _BEAT)
+            if slot == NONE:
+                slot = self._new(policy, place, now >> _BEAT)
+                now = self._clock()  # another lock may have been waited for
             verdict, start, change = WEIGH[policy.logged](policy, self._memory, slot, now)
             if verdict[0]:
                 self._write(policy, slot, start, change, now)
@@ -102,8 +102,10 @@ class SharedCounters:
     def peek(self, policy: Policy, who: str) -> Verdict:
         """What a policy would say now. Nothing is counted, and without a counter nothing is locked either."""
         own = self._own
-        place = own.place(policy.label, who)
         beat = self._clock() >> _BEAT
+        if policy.rare and self._rare_until() <= beat:
+            return Verdict(True, policy.limit, 0.0)
+        place = own.place(policy.label, who)
         if own.find(place, beat) == NONE and not self._is_shared(beat):
             return Verdict(True, policy.limit, 0.0)
         try:
@@ -189,10 +191,16 @@ class SharedCounters:
         until: int = _until.unpack_from(self._memory, self._shared.end)[0]
         return until > beat
 
+    def _rare_until(self) -> int:
+        until: int = _until.unpack_from(self._memory, self._shared.end + _until.size)[0]
+        return until
+
     def _write(self, policy: Policy, slot: int, start: int, change: bytes, now: int) -> None:
         expiry = (now + policy.lasts >> _BEAT) + 1
         if slot >= self._own.end and not self._is_shared(expiry - 1):
             _until.pack_into(self._memory, self._shared.end, expiry)
+        if policy.rare and self._rare_until() < expiry:
+            _until.pack_into(self._memory, self._shared.end + _until.size, expiry)
         self._own.write(slot, start, change, expiry)
 
 

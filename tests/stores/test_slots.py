@@ -1,0 +1,112 @@
+"""The table itself: who finds a place, who keeps it, and how evenly it fills."""
+
+from __future__ import annotations
+
+from mmap import mmap
+
+import pytest
+
+from aiogateway.stores.slots import KEPT_HASHES, NONE, SLOTS, Slots
+from aiogateway.stores.windows import EMPTY, STATE_BYTES
+
+STATE = bytes(range(STATE_BYTES))
+
+
+def slots_for(capacity: int, start: int = 0) -> Slots:
+    slots = Slots(start, capacity, b"secret")
+    slots.lie_in(mmap(-1, slots.end))
+    return slots
+
+
+def claim(slots: Slots, who: str, expiry: int, beat: int = 0) -> int:
+    place = slots.place(b"label", who)
+    slot = slots.free(place, beat)
+    if slot != NONE:
+        slots.claim(slot, place, STATE, expiry)
+    return slot
+
+
+def find(slots: Slots, who: str, beat: int = 0) -> int:
+    return slots.find(slots.place(b"label", who), beat)
+
+
+@pytest.mark.parametrize("capacity", [1, 20, 500, 10_000])
+def test_as_many_as_it_must_have_room_for_find_a_place_of_their_own(capacity: int) -> None:
+    slots = slots_for(capacity)
+    names = [f"user:{number}" for number in range(capacity)]
+    claimed = [claim(slots, name, 9) for name in names]
+    assert NONE not in claimed
+    assert len(set(claimed)) == capacity
+    assert [find(slots, name) for name in names] == claimed
+    assert max(claimed) + STATE_BYTES <= slots.end
+    assert {slots.state(slot) for slot in claimed} == {STATE}
+
+
+def test_a_region_may_begin_behind_another() -> None:
+    first = slots_for(500)
+    second = slots_for(500, first.end)
+    slot = claim(second, "user:1", 9)
+    assert first.end <= slot < second.end
+    assert find(second, "user:1") == slot
+
+
+def test_nothing_is_found_of_who_never_came_or_whose_time_has_come() -> None:
+    slots = slots_for(500)
+    assert find(slots, "user:1") == NONE
+    slot = claim(slots, "user:1", 9)
+    assert (find(slots, "user:1", 8), find(slots, "user:1", 9)) == (slot, NONE)
+    assert find(slots, "user:2") == NONE
+
+
+def test_a_full_table_has_no_place_until_one_expires_and_then_that_very_one() -> None:
+    slots = slots_for(1)
+    claimed = [claim(slots, f"user:{number}", 7 + number) for number in range(2 * SLOTS)]
+    assert len(set(claimed)) == 2 * SLOTS
+    assert claim(slots, "late", 99, beat=6) == NONE
+    assert claim(slots, "late", 99, beat=7) == claimed[0]
+    assert claim(slots, "later", 99, beat=7) == NONE
+    assert find(slots, "user:0", 7) == NONE
+    assert [find(slots, f"user:{number}", 7) for number in range(1, 2 * SLOTS)] == claimed[1:]
+
+
+def test_a_write_changes_part_of_a_state_and_when_it_ends() -> None:
+    slots = slots_for(1)
+    slot, other = claim(slots, "user:1", 9), claim(slots, "user:2", 9)
+    slots.write(slot, 8, b"12345678", 12)
+    assert slots.state(slot) == STATE[:8] + b"12345678" + STATE[16:]
+    assert slots.state(other) == STATE
+    assert (find(slots, "user:1", 11), find(slots, "user:2", 11)) == (slot, NONE)
+
+
+def test_the_same_name_under_two_labels_has_two_places_and_another_key_has_others() -> None:
+    slots, others = slots_for(100_000), Slots(0, 100_000, b"another secret")
+    places = {slots.place(b"a", "user:1"), slots.place(b"b", "user:1"), others.place(b"a", "user:1")}
+    assert len({place[1] for place in places}) == 3
+    assert slots.place(b"a", "user:1") == slots.place(b"a", "user:1")
+
+
+@pytest.mark.parametrize("who", ["", "\0", "\udcff\ud800", "é\U0001f600", "x" * 100_000])
+def test_any_text_is_a_name(who: str) -> None:
+    slots = slots_for(1)
+    assert find(slots, who) == NONE
+    assert claim(slots, who, 9) == find(slots, who)
+
+
+def test_hashes_of_labels_are_not_kept_without_end() -> None:
+    slots = slots_for(1)
+    before = slots.place(b"0", "user:1")
+    for number in range(KEPT_HASHES + 10):
+        slots.place(b"%d" % number, "user:1")
+    assert len(slots._hashes) <= KEPT_HASHES
+    assert slots.place(b"0", "user:1") == before
+
+
+def test_bytes_across_two_fingerprints_are_no_fingerprint() -> None:
+    slots = slots_for(1)
+    segment, fingerprint, bucket, spare = slots.place(b"label", "user:1")
+    slots._memory[bucket + 4 : bucket + 12] = fingerprint
+    slots.write(slots.free((segment, fingerprint, bucket, spare), 0), 0, EMPTY, 9)
+    assert find(slots, "user:1") == NONE
+    slots._memory[bucket + 16 : bucket + 24] = fingerprint
+    slots.claim(slots.free((segment, fingerprint, bucket, spare), 0), slots.place(b"label", "user:2"), EMPTY, 9)
+    assert find(slots, "user:1") == NONE, "a slot without an expiry is free"

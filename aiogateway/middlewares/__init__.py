@@ -68,7 +68,7 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
     )
     ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
     inner = preflights(routing(table, ways, local), table, settings.allowed_origins)
-    return request_id(cors(errors(admission(inner)), settings.allowed_origins), maker())
+    return request_id(cors(errors(admission(inner)), table, settings.allowed_origins), maker())
 
 
 def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools) -> Handler:

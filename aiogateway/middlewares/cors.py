@@ -29,6 +29,8 @@ from aiogateway.routes.table import METHOD_ORDER
 EXPOSED: Final = ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "Server-Timing")
 # Seconds a browser may remember a preflight; Chromium keeps none for longer.
 MAX_AGE: Final = 7200
+# What no page's origin is.
+NOBODY: Final = ""
 # A browser sends these whatever a preflight says of methods, so a script can read the 405 that they get.
 SAFELISTED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 
@@ -39,12 +41,36 @@ _PREFLIGHT_VARY: Final = b"Vary: Access-Control-Request-Method, Access-Control-R
 _GRANTS: Final = ("Access-Control-Allow-Headers", "Access-Control-Max-Age")
 
 
-def policy_of(endpoint: Endpoint) -> str:
-    """The CORS policy of a path whatever the method: of a 405, say."""
-    return "public" if all(route.cors == "public" for route in endpoint.methods.values()) else "allowlist"
+def endpoint_of(table: Table, path: str) -> Endpoint | None:
+    """What a path means; None when no route has it.
+
+    :raises Problem: `bad_request` for a path that can't be trusted.
+    """
+    try:
+        return table.match(path).endpoint
+    except Problem as problem:
+        if problem.code != "route_not_found":
+            raise
+        return None
 
 
-def cors(inner: Handler, origins: Iterable[str]) -> Handler:
+def policy_of(endpoint: Endpoint | None, method: str) -> str:
+    """The CORS policy of a path; for a method that it doesn't take, as in a 405, what holds for all that it does."""
+    if endpoint is None:
+        return "allowlist"
+    routes = [endpoint.methods[method]] if method in endpoint.methods else endpoint.methods.values()
+    return "public" if all(route.cors == "public" for route in routes) else "allowlist"
+
+
+def origin_of(request: Request) -> str | None:
+    """The page's origin; None without one, and nobody's when several are named."""
+    values = request.headers.getall(ORIGIN, ())
+    if len(values) == 1:
+        return values[0]
+    return NOBODY if values else None
+
+
+def cors(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
     """Say on every answer who may read it.
 
     :param origins: those that are allow-listed (`ALLOWED_ORIGINS`).
@@ -66,13 +92,20 @@ def cors(inner: Handler, origins: Iterable[str]) -> Handler:
         "public": b"\r\n".join((_VARY, b"Access-Control-Allow-Origin: *", expose.encode())),
     }
 
+    def policy(request: Request) -> str:
+        """That of a request which was refused before its route was found."""
+        try:
+            return policy_of(endpoint_of(table, request.path), request.method)
+        except Problem:
+            return "allowlist"
+
     async def answer(request: Request) -> Response:
         response = await inner(request)
-        origin = request.headers.get(ORIGIN)
+        origin = origin_of(request)
         if origin is None:
             response.lines.append(_VARY)
         else:
-            response.lines.append(listed.get(origin) or others[request.cors])
+            response.lines.append(listed.get(origin) or others[request.cors or policy(request)])
         return response
 
     return answer
@@ -90,10 +123,11 @@ class _Preflight(_PreflightHandler):
         self._options = options
 
     async def _get_config(self, request: Any, origin: str, request_method: str) -> Mapping[str, ResourceOptions]:
-        """aiohttp-cors's hook; a KeyError says that the method isn't taken."""
-        if request_method not in SAFELISTED_METHODS and request_method not in self._methods:
-            raise KeyError(request_method)
-        return self._options
+        """aiohttp-cors's hook. What it would refuse is refused here: its texts repeat the request, and break on it."""
+        options = self._options.get(origin_of(request) or NOBODY) or self._options.get("*")
+        if options is None or (request_method not in SAFELISTED_METHODS and request_method not in self._methods):
+            raise web.HTTPForbidden
+        return {"*": options}
 
     @staticmethod
     def _parse_request_headers(request: Any) -> Iterable[str]:
@@ -120,25 +154,16 @@ def preflights(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
     listed = dict.fromkeys(origins, _options(credentials=True))
     options = {"allowlist": listed, "public": {"*": _options(credentials=False), **listed}}
 
-    def endpoint_of(request: Request) -> Endpoint | None:
-        try:
-            return table.match(request.path).endpoint
-        except Problem as problem:
-            if problem.code != "route_not_found":
-                raise
-            return None
-
     async def grant(request: Request) -> Response:
-        endpoint = endpoint_of(request)
+        endpoint = endpoint_of(table, request.path)
         # A path without a route takes every method, so that a script can read the 404.
         methods: Collection[str] = METHOD_ORDER
         if endpoint is not None:
             methods = [name for name in METHOD_ORDER if name in endpoint.methods]
-            route = endpoint.methods.get(request.headers[ACCESS_CONTROL_REQUEST_METHOD])
-            request.cors = policy_of(endpoint) if route is None else route.cors
+        request.cors = policy_of(endpoint, request.headers[ACCESS_CONTROL_REQUEST_METHOD])
         try:
             granted = await _Preflight(methods, options[request.cors])._preflight_handler(cast(Any, request))
-        except web.HTTPForbidden:  # its text repeats the request
+        except web.HTTPForbidden:
             raise Problem("forbidden", "this origin may not make this request from a page") from None
         lines = [date_line(), _PREFLIGHT_VARY, b"Access-Control-Allow-Methods: %b" % ", ".join(methods).encode()]
         lines += [f"{name}: {granted.headers[name]}".encode() for name in _GRANTS if name in granted.headers]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
-from aiogateway.middlewares.cors import policy_of
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route, Table
@@ -25,11 +24,7 @@ def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Han
             return await own(request)
         match = table.match(request.path)
         request.match = match
-        try:
-            request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
-        except Problem:
-            request.cors = policy_of(match.endpoint)
-            raise
+        request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
         request.cors = route.cors
         return await ways[route](request)
 

@@ -77,7 +77,7 @@ class Request:
 
     `path` and `query` are as the client wrote them; `query` includes its `?`.
 
-    :ivar cors: the CORS policy of what was asked for; `allowlist` until a route is found.
+    :ivar cors: the CORS policy of what was asked for; empty until that is known.
     :ivar due: field lines that every answer to this request carries, whoever makes it.
     :ivar identity: what a verified token says; None without one.
     :ivar fields: what the guards wanted of the body: the values of each field by its name in the route's file.
@@ -124,7 +124,7 @@ class Request:
         self.connection = connection
         self.id = ""
         self.id_line = b""
-        self.cors = "allowlist"
+        self.cors = ""
         self.due: list[bytes] = []
         self.identity: Identity | None = None
         self.received = False

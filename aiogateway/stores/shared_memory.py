@@ -200,7 +200,8 @@ class SharedCounters:
         if slot >= self._own.end and not self._is_shared(expiry - 1):
             _until.pack_into(self._memory, self._shared.end, expiry)
         if policy.rare and self._rare_until() < expiry:
-            _until.pack_into(self._memory, self._shared.end + _until.size, expiry)
+            self._locks.hold(self._own.segments)  # it is of all segments, and never goes back
+            _until.pack_into(self._memory, self._shared.end + _until.size, max(expiry, self._rare_until()))
         self._own.write(slot, start, change, expiry)
 
 

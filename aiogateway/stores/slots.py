@@ -31,8 +31,9 @@ _SEGMENT: Final = 4000
 _MOST_SEGMENTS: Final = 64
 # Labels whose hash is kept ready. There are more only when routes were changed again and again.
 KEPT_HASHES: Final = 10_000
-# Places that are kept, because hashing costs a fifth of a check. About 2 MiB.
+# Places that are kept, because hashing costs a fifth of a check: about 2 MiB, with names up to so many characters.
 KEPT_PLACES: Final = 8192
+KEPT_LENGTH: Final = 100
 
 _FINGERPRINT: Final = 8
 _EXPIRY: Final = 4
@@ -66,7 +67,6 @@ class Slots:
     :param start: where the region begins, a multiple of `_BUCKET`.
     :param capacity: how many counters must find a place.
     :param key: what nobody outside knows, so that nobody can aim at another's counter.
-    :ivar place: where a policy's counter for somebody may be; by the policy's label, and who it is.
     :ivar segments: how many there are.
     :ivar end: where the region ends, a multiple of `_BUCKET` too.
     """
@@ -74,6 +74,7 @@ class Slots:
     __slots__ = (
         "_hashes",
         "_homes",
+        "_kept",
         "_key",
         "_memory",
         "_of_segment",
@@ -81,7 +82,6 @@ class Slots:
         "_spares",
         "_start",
         "end",
-        "place",
         "segments",
     )
 
@@ -96,11 +96,15 @@ class Slots:
         self._key = key
         self._hashes: dict[bytes, hashlib.blake2b] = {}
         self._memory: mmap
-        self.place: Callable[[bytes, str], Place] = lru_cache(KEPT_PLACES)(self._place)
+        self._kept: Callable[[bytes, str], Place] = lru_cache(KEPT_PLACES)(self._place)
 
     def lie_in(self, memory: mmap) -> None:
         """Use this memory, which all processes share and which was zeros at first."""
         self._memory = memory
+
+    def place(self, label: bytes, who: str) -> Place:
+        """Where a policy's counter for somebody may be."""
+        return self._kept(label, who) if len(who) <= KEPT_LENGTH else self._place(label, who)
 
     def _place(self, label: bytes, who: str) -> Place:
         digest = (self._hashes.get(label) or self._hash(label)).copy()

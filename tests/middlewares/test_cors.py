@@ -65,7 +65,7 @@ async def told(origin: str | None, policy: str) -> dict[str, str]:
     """The fields that an answer gets, by name in lower case."""
     asked = request(head(*([] if origin is None else [f"Origin: {origin}"])))
     asked.cors = policy
-    lines = (await cors(ok, LISTED)(asked)).lines
+    lines = (await cors(ok, Table({}, ()), LISTED)(asked)).lines
     fields = [line.partition(": ") for line in b"\r\n".join(lines).decode().split("\r\n")]
     return {name.lower(): value for name, _, value in fields if name != "X"}
 
@@ -152,6 +152,8 @@ async def test_a_preflight_grants_the_fields_that_are_asked_for(table: Table) ->
         ("/nothing", "https://customer.test", "GET", ()),
         ("/listed", LISTED[0], "POST", ("Access-Control-Request-Headers: a b",)),
         ("/listed", LISTED[0], "POST", ("Access-Control-Request-Headers: \u00e9",)),
+        ("/listed", "https://app.example.c\u043em", "POST", ()),
+        ("/listed", LISTED[0], "POST", (f"Origin: {LISTED[0]}",)),
     ],
 )
 async def test_any_other_preflight_is_refused(

@@ -372,3 +372,9 @@ def test_any_environment_gives_settings_or_faults(environ: dict[str, str]) -> No
     settings, faults = parse(environ)
     assert isinstance(settings, Settings)
     assert all(fault.where and fault.message for fault in faults)
+
+
+def test_a_public_key_is_no_secret() -> None:
+    pem = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----"
+    (fault,) = faults_of({"JWT_SECRET": pem})
+    assert "JWT_PUBLIC_KEY instead" in fault and "MFkw" not in fault

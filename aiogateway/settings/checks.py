@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -119,6 +120,8 @@ def _keys(settings: Variables, broken: Collection[str]) -> Iterator[tuple[str, s
     secret = settings.jwt_secret
     if secret is not None and settings.auth_mode != "off" and secret_is_short(secret.get_secret_value()):
         yield "JWT_SECRET", f"must have at least {MIN_SECRET} bytes (or set JWT_PUBLIC_KEY or JWT_JWKS_URL instead)"
+    elif secret is not None and _is_key_text(secret.get_secret_value()):
+        yield "JWT_SECRET", "is a public key or a certificate, which is no secret: set JWT_PUBLIC_KEY instead"
     kind = None
     if settings.jwt_public_key is not None:
         kind = _kind_of(settings.jwt_public_key.get_secret_value())
@@ -132,6 +135,15 @@ def _keys(settings: Variables, broken: Collection[str]) -> Iterator[tuple[str, s
         if any((found == "secret") != symmetric for found in kinds) or (kind is not None and kind not in kinds):
             fits = [n for n, k in ALGORITHMS.items() if (k == "secret") == symmetric and kind in (None, k)]
             yield "JWT_ALGORITHMS", f"must fit {given[0]}, which goes with {', '.join(fits)}"
+
+
+def _is_key_text(secret: str) -> bool:
+    """Whether somebody put a public key where a secret belongs; whoever has it could sign tokens."""
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+    except jwt.InvalidKeyError:
+        return True
+    return False
 
 
 def _kind_of(pem: str) -> str | None:

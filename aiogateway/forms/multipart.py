@@ -1,7 +1,8 @@
 """`multipart/form-data` (RFC 7578, RFC 2046 section 5.1), as it comes.
 
-Rules: only the spelling that browsers use is read; what parsers read differently is refused: a preamble or an epilogue,
-blanks behind a delimiter, bare line ends beside one, folded lines, escapes, encodings, names given twice. The data of
+Rules: only the spelling that browsers use is read; what parsers read differently is refused: blanks behind a delimiter,
+bare line ends beside one, delimiters before the first part or behind the last, folded lines, escapes, encodings, names
+given twice. The data of
 other parts streams by, and is searched for delimiters only.
 """
 
@@ -101,6 +102,7 @@ class MultipartScanner:
         self._data = b""
         self._at = 0
         self._value: bytearray | None = None  # of the field, while its part is being read
+        self._preamble = True
         self._fresh = False  # whether nothing of the part's data was passed yet
         self._step: Callable[[], bool] = self._opening
 
@@ -119,17 +121,19 @@ class MultipartScanner:
 
         :raises MalformedForm: it isn't complete.
         """
-        if self._step != self._epilogue or self._data[self._at :] not in (b"", b"\r\n"):
+        ended = self._step == self._epilogue or (self._step == self._closed and self._at == len(self._data))
+        if not ended:
             raise MalformedForm
 
     def _opening(self) -> bool:
-        """The first delimiter: nothing stands before it."""
-        delimiter = self._delimiter
-        if not self._data.startswith(delimiter[: len(self._data)]):
-            raise MalformedForm
-        if len(self._data) < len(delimiter):
+        """The first delimiter, or a preamble before it."""
+        data, delimiter = self._data, self._delimiter
+        if not data.startswith(delimiter[: len(data)]):
+            self._step = self._content
+        elif len(data) < len(delimiter):
             return False
-        self._at, self._step = len(delimiter), self._behind_delimiter
+        else:
+            self._at, self._step, self._preamble = len(delimiter), self._behind_delimiter, False
         return True
 
     def _behind_delimiter(self) -> bool:
@@ -141,7 +145,7 @@ class MultipartScanner:
         if end == b"\r\n":
             self._step = self._head
         elif end == b"--":
-            self._step, self.settled = self._epilogue, True
+            self._step, self.settled = self._closed, True
         else:
             raise MalformedForm
         return True
@@ -160,7 +164,7 @@ class MultipartScanner:
         return True
 
     def _content(self) -> bool:
-        """A part's data, up to the next delimiter."""
+        """A part's data, or the preamble, up to the next delimiter."""
         data, delimiter, start = self._data, self._delimiter, self._at
         at = data.find(delimiter, start)
         while at >= 0:
@@ -169,9 +173,9 @@ class MultipartScanner:
                 self._pass(at - 2)
                 self._end_part()
                 self._at = at + len(delimiter)
-                self._step = self._behind_delimiter
+                self._step, self._preamble = self._behind_delimiter, False
                 return True
-            if before[-1:] in (b"\r", b"\n") or (at == start and self._fresh):
+            if before[-1:] in (b"\r", b"\n") or self._preamble or (at == start and self._fresh):
                 raise MalformedForm
             at = data.find(delimiter, at + 1)
         # What is last may be a line's end and the beginning of a delimiter.
@@ -191,18 +195,32 @@ class MultipartScanner:
             self.values.append(bytes(self._value))
         self._value = None
 
-    def _epilogue(self) -> bool:
-        if not b"\r\n".startswith(self._data[self._at : self._at + 3]):
+    def _closed(self) -> bool:
+        """The end of the closing delimiter's line, or of everything."""
+        end = self._data[self._at : self._at + 2]
+        if not b"\r\n".startswith(end):
             raise MalformedForm
+        if len(end) < 2:
+            return False
+        self._at, self._step = self._at + 2, self._epilogue
+        return True
+
+    def _epilogue(self) -> bool:
+        """What nobody reads, as long as no delimiter is in it."""
+        if self._data.find(self._delimiter, self._at) >= 0:
+            raise MalformedForm
+        self._at = max(len(self._data) - len(self._delimiter), self._at)
         return False
 
 
 def without(field: bytes, boundary: bytes, body: bytes) -> bytes:
     """A complete form, known to be well-formed, without a field's parts; the others stay byte for byte."""
     delimiter = b"--" + boundary
-    starts = [0, *(found.start() + 2 for found in re.finditer(re.escape(b"\r\n" + delimiter), body))]
+    starts = [found.start() + 2 for found in re.finditer(re.escape(b"\r\n" + delimiter), body)]
+    if body.startswith(delimiter):
+        starts.insert(0, 0)
     parts = [body[start:end] for start, end in zip(starts, [*starts[1:], len(body)], strict=True)]
-    return b"".join(part for part in parts if not _is_field(part[len(delimiter) :], field))
+    return body[: starts[0]] + b"".join(part for part in parts if not _is_field(part[len(delimiter) :], field))
 
 
 def _is_field(part: bytes, field: bytes) -> bool:

@@ -16,7 +16,7 @@ from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_TYPE
 from aiogateway.errors import Problem
 from aiogateway.forms import MalformedForm, Scanner, UnsupportedForm, scanner
 from aiogateway.middlewares.chain import Handler
-from aiogateway.proxy.body import Bodies
+from aiogateway.proxy.body import SMALL_BODY, Bodies
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
@@ -54,15 +54,21 @@ def form(inner: Handler, wanted: Collection[str], bodies: Bodies, *, whole: bool
     return answer
 
 
+def too_late() -> Problem:
+    """What is told of a field that stands where it wasn't looked for: a service would find it nevertheless."""
+    return Problem("forbidden", "the field that says whose request this is stands too late, or twice")
+
+
 class Look:
     """What is seen of one request's body.
 
-    :param late: whether a field may stand behind a file.
+    :param late: whether a field may stand behind a file, and past `SMALL_BODY` bytes.
     :ivar fault: why it can't be read; None while it can.
     """
 
     def __init__(self, request: Request, wanted: Collection[str], *, late: bool) -> None:
         self._late = late
+        self._seen = 0
         self.fault: Problem | None = None
         self._wanted = wanted
         self._scanners: list[Scanner] = []
@@ -77,18 +83,24 @@ class Look:
         """Look at more; whether more would change nothing before the first file."""
         if self.fault is None:
             with self._faults():
-                for each in self._scanners:
-                    each.feed(data)
-            if not self._late and any(each.late for each in self._scanners):
-                self.fault = Problem("forbidden", "a field that says whose request this is stands behind a file")
+                room = len(data) if self._late else max(SMALL_BODY - self._seen, 0)
+                self._seen += len(data)
+                self._show(data[:room])
+                before = self._counts()
+                self._show(data[room:])
+                if before != self._counts():
+                    self.fault = too_late()
         return self.fault is not None or all(each.settled for each in self._scanners)
 
     def finish(self) -> None:
         """The body ended."""
         if self.fault is None:
             with self._faults():
+                before = self._counts()
                 for each in self._scanners:
                     each.finish()
+                if self._seen > SMALL_BODY and not self._late and before != self._counts():
+                    self.fault = too_late()
 
     def values(self) -> Mapping[str, Sequence[bytes]]:
         """What stands in each field so far; nothing in a body that can't be read."""
@@ -97,18 +109,28 @@ class Look:
         return {name: tuple(each.values) for name, each in zip(self._wanted, self._scanners, strict=True)}
 
     def watch(self, data: bytes) -> None:
-        """Look at what streams by, to its end.
+        """Look at what streams by; at nothing, when the body ended.
 
-        :raises Problem: `forbidden` for a field that comes again, `bad_request`.
+        :raises Problem: `forbidden` for a field that comes now, `bad_request`.
         """
+        before = self._counts()
         if data:
             self.feed(data)
         else:
             self.finish()
+        if self.fault is None and before != self._counts():
+            self.fault = too_late()
         if self.fault is not None:
             raise self.fault
-        if any(len(each.values) > 1 for each in self._scanners):
-            raise Problem("forbidden", "a field that says whose request this is comes more than once")
+
+    def _show(self, data: bytes) -> None:
+        for each in self._scanners:
+            each.feed(data)
+        if not self._late and any(each.late for each in self._scanners):
+            self.fault = too_late()
+
+    def _counts(self) -> list[int]:
+        return [len(each.values) for each in self._scanners]
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:

@@ -73,6 +73,8 @@ class RequestBody:
             raise too_large(self._limit)
         if self.watch is not None:
             self.watch(chunk)
+            if chunk and self.received == self.length:  # once this has gone on, the request is complete
+                self.watch(b"")
         return chunk
 
     async def _wait(self) -> bytes:

@@ -61,7 +61,8 @@ class Rest(Protocol):
     """What of a body is still to come.
 
     :ivar length: bytes of the whole body; None in chunks.
-    :ivar watch: looks at every chunk from now on, before it goes anywhere; may raise `Problem`.
+    :ivar watch: looks at every chunk from now on, before it goes anywhere, and at nothing at the end; may raise
+        `Problem`.
     """
 
     length: int | None

@@ -31,8 +31,9 @@ _SEGMENT: Final = 4000
 _MOST_SEGMENTS: Final = 64
 # Labels whose hash is kept ready. There are more only when routes were changed again and again.
 KEPT_HASHES: Final = 10_000
-# Places that are kept, because hashing costs a fifth of a check: about 2 MiB, with names up to so many characters.
-KEPT_PLACES: Final = 8192
+# Places that are kept, because hashing costs a fifth of a check, and how long a name may be in them. More of them would
+# slow down those whose place isn't kept.
+KEPT_PLACES: Final = 1024
 KEPT_LENGTH: Final = 100
 
 _FINGERPRINT: Final = 8

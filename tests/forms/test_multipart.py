@@ -32,6 +32,8 @@ def scan(body: bytes, parts: list[bytes] | None = None) -> Scanner:
     [
         (END, [], False),
         (part() + END, [b"u1"], False),
+        (b"preamble\r\n" + part() + END + b"epilogue", [b"u1"], False),
+        (b"\r\n" + part() + END + END[-2:], [b"u1"], False),
         (part("") + END, [b""], False),
         (OTHER + part() + FILE + FILE + END, [b"u1"], False),
         (FILE + part() + END, [b"u1"], True),
@@ -58,9 +60,12 @@ def test_a_field_is_found_among_the_parts(body: bytes, found: list[bytes], late:
     [
         b"",
         b"user_id=u1",
-        b"preamble\r\n" + part() + END,
-        b"\r\n" + part() + END,
-        part() + END + b"epilogue",
+        b"preamble" + part() + END,
+        b"preamble\n" + part() + END,
+        b"preamble \n--xyz\r\n" + part() + END,
+        part() + END + b"epilogue --xyz",
+        part() + END + part("u2") + END,
+        part() + END[:-2] + b"\n",
         part() + b"--xyz-- \r\n",
         part() + b"--xyz --\r\n",
         part(),
@@ -171,6 +176,7 @@ def test_what_is_settled_is_known_at_the_first_file_and_the_rest_is_watched() ->
         (part() + END, END),
         (FILE + part() + END[:-2], FILE + END[:-2]),
         (OTHER + END, OTHER + END),
+        (b"preamble\r\n" + part() + OTHER + END + b"epilogue", b"preamble\r\n" + OTHER + END + b"epilogue"),
     ],
 )
 def test_a_part_is_taken_out_and_the_rest_stays(body: bytes, left: bytes) -> None:

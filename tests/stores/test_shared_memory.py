@@ -17,7 +17,8 @@ LOGIN = Policy("3/minute", 3, 60, "login", logged=True)
 LOGIN_FEWER = Policy("2/minute", 2, 60, "login", logged=True)
 ROUTE = Policy("12/second", 12, 1, "route", logged=False)
 HOUR = Policy("30/hour", 30, 3600, "hour", logged=False)
-POLICIES = (LOGIN, LOGIN_FEWER, ROUTE, HOUR)
+RARE = Policy("2/hour", 2, 3600, "rare", logged=True, rare=True)
+POLICIES = (LOGIN, LOGIN_FEWER, ROUTE, HOUR, RARE)
 # All slots of a table for one counter.
 SMALLEST = 2 * SLOTS
 
@@ -246,6 +247,24 @@ def test_when_even_shared_counters_have_no_place_new_ones_are_refused(monkeypatc
     counters.record([(scopes[-1], "a")])
     assert counters.peek(scopes[-1], "a").admitted
     assert counters.peek(HOUR, "flood:0").remaining == 29
+    counters.close()
+
+
+def test_a_rare_policys_counters_are_seen_as_long_as_they_hold_events() -> None:
+    clock = Nanoseconds()
+    counters = SharedCounters(200, clock)
+    minute, hour = (Policy("p", 1, period, "failures", logged=True, rare=True) for period in (60, 3600))
+    assert counters.peek(minute, "a") == counters.peek(hour, "b") == (True, 1, 0.0)
+    counters.take([(hour, "b")])
+    counters.take([(minute, "a")])
+    assert (counters.peek(minute, "a").admitted, counters.peek(hour, "b").admitted) == (False, False)
+    assert counters.peek(minute, "c").admitted
+    clock.advance(60.1)
+    assert (counters.peek(minute, "a").admitted, counters.peek(hour, "b").admitted) == (True, False)
+    clock.advance(3540)
+    assert counters.peek(hour, "b").admitted
+    counters.record([(minute, "a")])
+    assert not counters.peek(minute, "a").admitted
     counters.close()
 
 

@@ -6,7 +6,7 @@ from mmap import mmap
 
 import pytest
 
-from aiogateway.stores.slots import KEPT_HASHES, NONE, SLOTS, Slots
+from aiogateway.stores.slots import KEPT_HASHES, KEPT_PLACES, NONE, SLOTS, Slots
 from aiogateway.stores.windows import EMPTY, STATE_BYTES
 
 STATE = bytes(range(STATE_BYTES))
@@ -99,6 +99,18 @@ def test_hashes_of_labels_are_not_kept_without_end() -> None:
         slots.place(b"%d" % number, "user:1")
     assert len(slots._hashes) <= KEPT_HASHES
     assert slots.place(b"0", "user:1") == before
+
+
+def test_places_are_kept_for_some_short_names_and_are_no_others_for_that() -> None:
+    slots = slots_for(1)
+    names = [f"user:{number}" for number in range(2 * KEPT_PLACES)] + ["x" * 100_000, "y" * 100_000]
+    places = [slots.place(b"label", name) for name in names]
+    assert [slots.place(b"label", name) for name in names] == places == [slots._place(b"label", name) for name in names]
+    assert slots.place(b"other", names[-3]) != places[-3]
+    before = slots._kept.cache_info()  # type: ignore[attr-defined]
+    slots.place(b"label", "z" * 100_000)
+    assert before == slots._kept.cache_info()  # type: ignore[attr-defined]
+    assert before.currsize == KEPT_PLACES
 
 
 def test_bytes_across_two_fingerprints_are_no_fingerprint() -> None:

@@ -55,10 +55,9 @@ def scanner(kind: str, field: str, content_types: Sequence[str], content_encodin
         return JsonScanner(field)
     if media.type == URLENCODED:
         check_charset(media, {*UTF_8, "iso-8859-1"})
-        return urlencoded.UrlencodedScanner(field.encode())
+        return urlencoded.UrlencodedScanner(field)
     if media.type == MULTIPART:
-        check_charset(media, UTF_8)
-        return multipart.MultipartScanner(field.encode(), multipart.boundary_of(media.parameters))
+        return multipart.MultipartScanner(field, multipart.boundary_of(media))
     raise UnsupportedForm
 
 
@@ -72,6 +71,5 @@ def take_out(field: str, content_types: Sequence[str], content_encodings: Sequen
     found.feed(body)
     found.finish()
     if isinstance(found, urlencoded.UrlencodedScanner):
-        return urlencoded.without(field.encode(), body)
-    boundary = multipart.boundary_of(media_of(content_types, content_encodings).parameters)
-    return multipart.without(field.encode(), boundary, body)
+        return urlencoded.without(field, body)
+    return multipart.without(field, multipart.boundary_of(media_of(content_types, content_encodings)), body)

@@ -1,25 +1,36 @@
 """One member of a JSON object (RFC 8259), as the object comes.
 
 Rules: the object is UTF-8 and nothing stands around it but blanks. Members at its top count, the others are passed by
-without being kept. A value is a string or a whole number; names that differ in case only can be read in two ways, for
-some services take either.
+without being kept, but no further than every parser agrees on where strings and brackets end: comments and single
+quotes, which some read, are refused. A value is a string, or a whole number that all read exactly. Names that differ in
+case only can be read in two ways, for some services take either.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aiogateway.forms.names import LONGEST, MalformedForm
+from aiogateway.forms.names import LONGEST, MalformedForm, checked, folded
 
-_SYMBOL: Final = re.compile(rb"[ \t\r\n]*+([^ \t\r\n])?", re.DOTALL)
-_STRUCTURE: Final = re.compile(rb'["{}\[\]]')
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_STRING_END: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+(")?', re.DOTALL)
-_SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]+")
-_INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+# Brackets within brackets; Python's own parser and many others give up at about as many.
+DEEPEST: Final = 1000
+# RFC 7493 section 2.2: what a double holds exactly, as JavaScript reads any number.
+LARGEST: Final = 2**53 - 1
+
+_BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
+_STRING: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_STRING_END: Final = re.compile(_STRING + rb'(")?', re.DOTALL)
+_SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]*+")
+_INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,15}")
+# All that may stand between brackets; lists and objects of nothing deeper are passed at once.
+_PLAIN: Final = rb'[-+.0-9A-Za-z ,:\t\r\n]++|"%b"' % _STRING
+_FLAT: Final = re.compile(rb"(?:%b)*+" % _PLAIN, re.DOTALL)
+_NESTED: Final = re.compile(rb"(?:%b|\[(?:%b)*+\]|\{(?:%b)*+\})*+" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+_CLOSING: Final = {b"{": b"}", b"[": b"]"}
 
 
 class JsonScanner:
@@ -30,10 +41,14 @@ class JsonScanner:
         self.settled = False
         self.late = False
         self._field = field
+        self._folded = folded(field)
+        self._check_text = codecs.getincrementaldecoder("utf-8")().decode
         self._data = b""
         self._at = 0
-        self._depth = 0
+        self._open: list[bytes] = []  # what closes the brackets that are open in the value that is passed by
         self._wanted = False  # whether the value that comes next is the field's
+        self._kept: bytearray | None = None  # of the string or number at hand, if it matters
+        self._ended: Callable[[], None] = self._end_name  # what becomes of the string at hand
         self._step: Callable[[], bool] = self._opening
 
     def feed(self, data: bytes) -> None:
@@ -41,6 +56,10 @@ class JsonScanner:
 
         :raises MalformedForm: this is no JSON object, or can be read in two ways.
         """
+        try:
+            self._check_text(data)
+        except UnicodeDecodeError:
+            raise MalformedForm from None
         self._data, self._at = self._data[self._at :] + data, 0
         while self._at < len(self._data) and self._step():
             pass
@@ -55,29 +74,31 @@ class JsonScanner:
         self.settled = True
 
     def _symbol(self) -> bytes:
-        """The next byte that is no blank; nothing when it hasn't come yet. A quotation mark is not taken."""
-        found = _SYMBOL.match(self._data, self._at)
-        if found is None or found[1] is None:
-            self._at = len(self._data)
-            return b""
-        self._at = found.start(1) if found[1] == b'"' else found.end()
-        return found[1]
+        """The next byte that is no blank; nothing when it hasn't come yet."""
+        found = _BLANKS.match(self._data, self._at)
+        end = self._at if found is None else found.end()
+        self._at = end + 1
+        return self._data[end : end + 1]
 
     def _expect(self, steps: Mapping[bytes, Callable[[], bool]]) -> bool:
         symbol = self._symbol()
-        if symbol and symbol not in steps:
+        if not symbol:
+            return False
+        if symbol not in steps:
             raise MalformedForm
-        self._step = steps.get(symbol, self._step)
-        return bool(symbol)
+        self._step = steps[symbol]
+        if symbol == b'"':
+            self._kept, self._ended = bytearray(), self._end_name
+        return True
 
     def _opening(self) -> bool:
         return self._expect({b"{": self._first_name})
 
     def _first_name(self) -> bool:
-        return self._expect({b"}": self._behind, b'"': self._name})
+        return self._expect({b"}": self._behind, b'"': self._string})
 
     def _next_name(self) -> bool:
-        return self._expect({b'"': self._name})
+        return self._expect({b'"': self._string})
 
     def _colon(self) -> bool:
         return self._expect({b":": self._value})
@@ -86,103 +107,101 @@ class JsonScanner:
         return self._expect({b",": self._next_name, b"}": self._behind})
 
     def _behind(self) -> bool:
-        if self._symbol():
-            raise MalformedForm
-        return False
-
-    def _name(self) -> bool:
-        name = self._string()
-        if name is None:
-            return False
-        self._wanted = name == self._field
-        if not self._wanted and name.casefold().strip() == self._field.casefold():
-            raise MalformedForm
-        self._step = self._colon
-        return True
-
-    def _string(self) -> str | None:
-        """A whole string, or None while its end hasn't come."""
-        found = _STRING.match(self._data, self._at)
-        if found is None:
-            if len(self._data) - self._at > LONGEST:
-                raise MalformedForm
-            return None
-        self._at = found.end()
-        if len(found[0]) > LONGEST:
-            raise MalformedForm
-        try:
-            text: str = json.loads(found[0])
-        except ValueError:  # not UTF-8, a control character, an unknown escape
-            raise MalformedForm from None
-        return text
+        return self._expect({})
 
     def _value(self) -> bool:
         symbol = self._symbol()
+        self._kept = bytearray() if self._wanted else None
         if symbol == b'"':
-            if self._wanted:
-                self._step = self._wanted_string
-            else:
-                self._at += 1
-                self._step = self._passing_string
-        elif symbol in (b"{", b"["):
+            self._ended, self._step = self._end_value, self._string
+        elif symbol in _CLOSING:
             if self._wanted:
                 raise MalformedForm
-            self._depth, self._step = 1, self._passing
+            self._open, self._step = [_CLOSING[symbol]], self._nested
         elif symbol:
             self._at -= 1
+            if not _SCALAR.fullmatch(symbol):
+                raise MalformedForm
             self._step = self._scalar
         return bool(symbol)
 
-    def _wanted_string(self) -> bool:
-        text = self._string()
-        if text is None:
-            return False
-        self._found(text.encode("utf-8", "surrogatepass"))
-        return True
+    def _keep(self, end: int) -> None:
+        if self._kept is not None:
+            self._kept += self._data[self._at : end]
+            if len(self._kept) > LONGEST:
+                raise MalformedForm
+
+    def _string(self) -> bool:
+        """More of a string, behind its opening mark."""
+        found = _STRING_END.match(self._data, self._at)
+        if found is None:  # it matches nothing at the least
+            raise MalformedForm
+        closed = found[1] is not None
+        self._keep(found.end() - closed)
+        self._at = found.end()  # a backslash at the end stays, for what it escapes
+        if closed:
+            self._ended()
+        return closed
+
+    def _text(self) -> str:
+        """The string at hand, which has ended."""
+        try:
+            text: str = json.loads('"' + bytes(self._kept or b"").decode() + '"')
+        except ValueError:  # a control character, an unknown escape
+            raise MalformedForm from None
+        return text
+
+    def _end_name(self) -> None:
+        name = self._text()
+        self._wanted = name == self._field
+        # A NUL ends a name in C, wherever it stands.
+        if not self._wanted and ("\0" in name or folded(name) == self._folded):
+            raise MalformedForm
+        self._step = self._colon
+
+    def _end_value(self) -> None:
+        if self._wanted:
+            self._found(checked(self._text().encode("utf-8", "surrogatepass")))
+        self._step = self._comma
 
     def _found(self, value: bytes) -> None:
         if len(self.values) < 2:
             self.values.append(value)
-        self._step = self._comma
 
     def _scalar(self) -> bool:
-        """A number or a word; whatever follows it ends it."""
+        """More of a number or a word; whatever follows it ends it."""
         found = _SCALAR.match(self._data, self._at)
-        text = found[0] if found else b""
-        if not text or len(text) > LONGEST:
-            raise MalformedForm
-        if self._at + len(text) == len(self._data):
+        end = self._at if found is None else found.end()
+        self._keep(end)
+        self._at = end
+        if end == len(self._data):
             return False
-        self._at += len(text)
-        self._step = self._comma
-        if self._wanted:
-            if _INTEGER.fullmatch(text) is None:
+        if self._kept is not None:
+            if not _INTEGER.fullmatch(self._kept) or abs(int(self._kept)) > LARGEST:
                 raise MalformedForm
-            self._found(text)
+            self._found(bytes(self._kept))
+        self._step = self._comma
         return True
 
-    def _passing_string(self) -> bool:
-        """Pass a string by, of whatever length."""
-        found = _STRING_END.match(self._data, self._at)
-        if found is None:
+    def _nested(self) -> bool:
+        """More of a list or an object, which is passed by."""
+        found = (_NESTED if len(self._open) < DEEPEST else _FLAT).match(self._data, self._at)
+        self._at = self._at if found is None else found.end()
+        symbol = self._data[self._at : self._at + 1]
+        if not symbol:
+            return False
+        self._at += 1
+        if symbol == b'"':
+            self._kept, self._ended, self._step = None, self._end_nested_string, self._string
+        elif symbol in _CLOSING:
+            self._open.append(_CLOSING[symbol])
+            if len(self._open) > DEEPEST:
+                raise MalformedForm
+        elif symbol != self._open.pop():
             raise MalformedForm
-        self._at = found.end()  # a backslash at the end stays, for what it escapes
-        if found[1] is None:
-            return False
-        self._step = self._passing if self._depth else self._comma
-        return True
-
-    def _passing(self) -> bool:
-        """Pass a nested value by."""
-        found = _STRUCTURE.search(self._data, self._at)
-        if found is None:
-            self._at = len(self._data)
-            return False
-        self._at = found.end()
-        if found[0] == b'"':
-            self._step = self._passing_string
-            return True
-        self._depth += 1 if found[0] in (b"{", b"[") else -1
-        if not self._depth:
+        elif not self._open:
             self._step = self._comma
         return True
+
+    def _end_nested_string(self) -> None:
+        self._step = self._nested

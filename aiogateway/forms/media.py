@@ -10,7 +10,8 @@ from aiogateway.forms.names import UnsupportedForm
 
 TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _TYPE: Final = re.compile(rf"({TOKEN}/{TOKEN})[ \t]*")
-_PARAMETER: Final = re.compile(rf';[ \t]*(?:({TOKEN})=(?:({TOKEN})|"([^"\\]*)")[ \t]*)?')
+# A `;` in quotes ends the value for those who don't know of quotes.
+_PARAMETER: Final = re.compile(rf';[ \t]*(?:({TOKEN})=(?:({TOKEN})|"([^"\\;]*)")[ \t]*)?')
 
 UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -25,12 +26,12 @@ class Media(NamedTuple):
 def parse(value: str) -> Media:
     """Read a `Content-Type`.
 
-    :raises UnsupportedForm: it is malformed, or a parameter comes twice.
+    :raises UnsupportedForm: it is malformed, or a parameter comes twice, or in the parts or charset of RFC 2231.
     """
-    start = _TYPE.match(value.strip(" \t"))
+    text = value.strip(" \t")
+    start = _TYPE.match(text)
     if start is None:
         raise UnsupportedForm
-    text = value.strip(" \t")
     parameters: dict[str, str] = {}
     at = start.end()
     while at < len(text):
@@ -40,7 +41,7 @@ def parse(value: str) -> Media:
         at = found.end()
         if found[1] is not None:
             name = found[1].lower()
-            if name in parameters:
+            if name in parameters or "*" in name:
                 raise UnsupportedForm
             parameters[name] = found[3] if found[2] is None else found[2]
     return Media(start[1].lower(), parameters)

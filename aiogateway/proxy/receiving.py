@@ -1,8 +1,8 @@
 """What comes in on a client's connection: bytes to requests and bodies.
 
 aiohttp's protocol and parser do that; what they get wrong or lack is mended here: a deadline for a request's head,
-the end of a body whose framing breaks, bodies that go past the parser, parsers that must not see the next request, and
-a client that leaves while nobody reads.
+bounds for all of a head together, the end of a body whose framing breaks, bodies that go past the parser, parsers that
+must not see the next request, and a client that leaves while nobody reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from aiogateway.deadlines import Deadline
 from aiogateway.errors import Problem
-from aiogateway.proxy.parsing import make_parser
+from aiogateway.proxy.parsing import MAX_ARRIVING, MAX_HEAD, TOO_LARGE, make_parser, too_many_bytes
 from aiogateway.proxy.terms import Terms
 from aiogateway.streams import PlainBody
 
@@ -31,17 +31,20 @@ HEAD_END: Final = b"\r\n\r\n"
 class Receiving(RequestHandler):
     """The half of a client's connection that receives.
 
-    `_content` is the body of the request being answered, `_last` the last bytes that came, `_plain` a body that goes
-    past the parser, `_deaf` whether whatever comes is thrown away.
+    `_arriving` is how much of a head has come that is not whole yet, or of trailers, or between two bytes of a body in
+    chunks; at least 1 where there may be some, and 0 where there is none. `_content` is the body of the request being
+    answered, `_last` the last bytes that came, `_plain` a body that goes past the parser, `_deaf` whether whatever
+    comes is thrown away.
     """
 
     _current_request: Any  # ours, not aiohttp's
 
-    __slots__ = ("_content", "_deaf", "_head_deadline", "_last", "_plain", "_terms", "_watch", "closing")
+    __slots__ = ("_arriving", "_content", "_deaf", "_head_deadline", "_last", "_plain", "_terms", "_watch", "closing")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self._terms = terms
+        self._arriving = 0
         self._content: StreamReader = EMPTY_PAYLOAD
         self._deaf = False
         self._head_deadline: Deadline | None = None
@@ -76,11 +79,19 @@ class Receiving(RequestHandler):
             self._renew_parser()
             if not data:
                 return
-        content = self._content
-        in_body, before = not content.is_eof(), content.total_bytes
-        super().data_received(data)
-        self._last = (self._last + data[-4:])[-4:]
         messages = self._messages
+        waiting = len(messages)
+        content = messages[-1][1] if messages else self._content
+        in_body, before = not content.is_eof(), content.total_bytes
+        try:
+            super().data_received(data)
+        except (IndexError, ValueError) as exc:  # what yarl raises on some authorities, past aiohttp's parser
+            self._refuse(exc)
+        self._last = (self._last + data[-4:])[-4:]
+        if self._upgraded:
+            self._stop_at_upgrade()
+        elif self._arriving or self._last != HEAD_END or not 0 < len(data) <= MAX_HEAD:
+            self._bound(data, waiting, content, before)
         if messages:
             if self._head_deadline is not None:
                 self._end_head_wait()
@@ -88,8 +99,13 @@ class Receiving(RequestHandler):
             if isinstance(newest, _ErrInfo):
                 newest.exc.with_traceback(None)  # its frames hold what was received, and themselves in a circle
                 self._break_body()
-            elif newest.upgrade and not self._upgraded and data.find(HEAD_END) + len(HEAD_END) != len(data):
-                # aiohttp loses what stands in the same packet behind an upgrade that it doesn't know, such as `h2c`.
+            elif (
+                newest.upgrade
+                and not self._upgraded
+                and (data.find(HEAD_END) + len(HEAD_END) != len(data) or not messages[-1][1].is_eof())
+            ):
+                # aiohttp loses what stands behind an upgrade that it doesn't know, such as `h2c`, in the packet in
+                # which that request ends.
                 self.closing = True
         elif self._head_deadline is None:
             if in_body:
@@ -99,6 +115,43 @@ class Receiving(RequestHandler):
                 begun = bool(data.strip(b"\r\n"))
             if begun:
                 self._await_head()
+
+    def _bound(self, data: bytes, waiting: int, content: StreamReader, before: int) -> None:
+        """Refuse heads that are too large in all, whole ones and those that are still arriving.
+
+        :param data: what came.
+        :param waiting: how many requests had come before.
+        :param content: the newest of their bodies.
+        :param before: how much of it had come before.
+        """
+        messages = self._messages
+        if len(messages) > waiting:
+            for index in range(waiting, len(messages)):
+                message = messages[index][0]
+                if not isinstance(message, _ErrInfo) and too_many_bytes(message.raw_headers):
+                    messages[index] = _ErrInfo(431, TOO_LARGE, ""), EMPTY_PAYLOAD
+            body, clean = messages[-1][1], self._last == HEAD_END or not messages[-1][1].is_eof()
+            behind = len(data) - data.rfind(HEAD_END) - len(HEAD_END) - body.total_bytes
+            self._arriving = 0 if clean else max(behind, 1)
+        elif came := content.total_bytes - before:
+            self._arriving = max(len(data) - came, 1) if content.is_eof() and self._last != HEAD_END else 0
+        else:
+            self._arriving += len(data)
+            if self._arriving > MAX_ARRIVING:
+                self._refuse(TOO_LARGE)
+
+    def _refuse(self, exc: Exception) -> None:
+        """Answer that what is arriving can't be taken, after the requests before it, and listen no more."""
+        self._deaf = True
+        self._messages.append((_ErrInfo(400, exc, ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _stop_at_upgrade(self) -> None:
+        """Take nothing from behind a request to upgrade: nobody agreed to it, and it may be frames or a request."""
+        if self._message_tail:
+            self._message_tail = b""
+            self._deaf = self.closing = True
 
     def read_plainly(self, content: StreamReader, length: int) -> None:
         """Hand the rest of the body being read on as it comes, past the parser.

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, Generic, NamedTuple, TypeVar
-from urllib.parse import unquote_to_bytes
+from typing import Generic, NamedTuple, TypeVar
 
 from aiogateway.errors import Problem
+from aiogateway.routes.readings import CONTROL, DOTS, decode, lax_reading
 
 T = TypeVar("T")
 Shape = tuple[tuple["Kind", str], ...]
@@ -24,8 +24,6 @@ Shape = tuple[tuple["Kind", str], ...]
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 _UNWRITABLE = re.compile(r"[^\x21-\x7e]|[#?%\\]")
 _REFUSED_RAW = re.compile(r"[^\x21-\x7e]|[#?\\]|%(?![0-9A-Fa-f]{2})")
-_REFUSED_DECODED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-_DOTS: Final = frozenset({".", ".."})
 
 
 class Kind(IntEnum):
@@ -65,7 +63,7 @@ def parse(pattern: str) -> tuple[Segment, ...]:
 
 
 def _segment(text: str, *, last: bool) -> Segment:
-    if text in _DOTS:
+    if text in DOTS:
         raise ValueError("must not have a segment . or ..")
     if "{" not in text and "}" not in text:
         return Segment(Kind.LITERAL, text, "")
@@ -104,7 +102,7 @@ class Template:
         parts = _PARAMETER.split(text)
         if any("{" in literal or "}" in literal or _REFUSED_RAW.search(literal) for literal in parts[::3]):
             raise ValueError("must be a path with {name} or {name:path}, without query")
-        if _DOTS & {segment.lower().replace("%2e", ".") for segment in text.split("/")}:
+        if DOTS & {segment.lower().replace("%2e", ".") for segment in text.split("/")}:
             raise ValueError("must not have a segment . or ..")
         if sorted(parts[1::3]) != sorted(names):
             wanted = ", ".join(f"{{{name}}}" for name in names) or "none"
@@ -118,7 +116,9 @@ class Template:
             `..` that followed a prefix in the client's path.
         """
         path = "".join(text + (values[name] if name else "") for text, name in self._parts)
-        split(path)
+        _, decoded = split(path)
+        if "%" in path:
+            lax_reading(decoded)
         return path
 
 
@@ -136,11 +136,11 @@ def split(path: str) -> tuple[list[str], list[str]]:
     raw = path[1:].split("/")
     decoded = raw
     if "%" in path:
-        decoded = [unquote_to_bytes(s).decode("utf-8", "surrogateescape") if "%" in s else s for s in raw]
+        decoded = [decode(segment) if "%" in segment else segment for segment in raw]
     for segment in decoded:
-        if segment in _DOTS or ("/" in segment and not _DOTS.isdisjoint(segment.split("/"))):
+        if segment in DOTS or ("/" in segment and not DOTS.isdisjoint(segment.split("/"))):
             raise Problem("bad_request", "the path has a segment . or ..")
-        if _REFUSED_DECODED.search(segment):
+        if CONTROL.search(segment):
             raise Problem("bad_request", "the path has a control character or a backslash")
     return raw, decoded
 
@@ -194,15 +194,16 @@ class Trie(Generic[T]):
                 node.parameter = node = node.parameter or _Node()
         node.leaf = leaf
 
-    def find(self, raw: list[str], decoded: list[str]) -> tuple[T, dict[str, str]] | None:
+    def find(self, raw: list[str], decoded: list[str], *, empty_tail: bool = False) -> tuple[T, dict[str, str]] | None:
         """The value of the most specific pattern that fits, and its parameters, raw.
 
         :param raw: the path's segments as received.
         :param decoded: the same, decoded, as `split` gives them.
+        :param empty_tail: whether nothing but a slash is a tail too, as it is to many an upstream.
         """
         if "" in decoded[:-1]:
             return None
-        found = _search(self._root, raw, decoded, 0, ())
+        found = _search(self._root, raw, decoded, 0, (), empty_tail)
         if found is None:
             return None
         leaf, values = found
@@ -210,15 +211,15 @@ class Trie(Generic[T]):
 
 
 def _search(
-    node: _Node[T], raw: list[str], decoded: list[str], index: int, values: tuple[str, ...]
+    node: _Node[T], raw: list[str], decoded: list[str], index: int, values: tuple[str, ...], empty_tail: bool
 ) -> tuple[_Leaf[T], tuple[str, ...]] | None:
     if index == len(decoded):
         return (node.leaf, values) if node.leaf is not None else None
     for child, value in _children(node, raw[index], decoded[index]):
-        found = _search(child, raw, decoded, index + 1, values if value is None else (*values, value))
+        found = _search(child, raw, decoded, index + 1, values if value is None else (*values, value), empty_tail)
         if found is not None:
             return found
-    if node.tail is not None and decoded[index]:
+    if node.tail is not None and (decoded[index] or empty_tail):
         return node.tail, (*values, "/".join(raw[index:]))
     return None
 

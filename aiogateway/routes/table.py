@@ -7,6 +7,7 @@ variable or an option.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,13 +15,16 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiogateway.errors import Problem
-from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, split
+from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, shape_of, split
+from aiogateway.routes.readings import lax_reading, lax_segment
 from aiogateway.settings.values import Rate
 from aiogateway.settings.variables import PoolSettings
 
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Paths that the gateway answers itself, whatever a table holds: balancers rely on them.
 OWN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+# Where a path's lax reading may differ from the path: case, escapes, dots and slashes at an end.
+_UNPLAIN: Final = re.compile(r"[A-Z%]|\.(?:/|$)|/$")
 # What `Allow` lists first; the order that people expect.
 METHOD_ORDER: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -135,6 +139,16 @@ class Match(NamedTuple):
     encoded_slash: bool
 
 
+class Meaning:
+    """What all patterns have in common that a lax upstream takes for one, and the upstreams of their routes."""
+
+    __slots__ = ("ends_in_tail", "upstreams")
+
+    def __init__(self, *, ends_in_tail: bool) -> None:
+        self.ends_in_tail = ends_in_tail
+        self.upstreams: set[str] = set()
+
+
 class Table:
     """Every upstream and route of a configuration.
 
@@ -145,15 +159,22 @@ class Table:
     def __init__(self, upstreams: Mapping[str, Upstream], routes: Iterable[Route]) -> None:
         self.upstreams = dict(upstreams)
         self.routes = tuple(routes)
-        self._trie: Trie[Endpoint] = Trie()
+        self._trie: Trie[tuple[Endpoint, Meaning]] = Trie()
+        self._lax_trie: Trie[Meaning] = Trie()
+        self._plain = True
         self._literals: dict[str, Match] = {}
         groups: dict[Shape, list[Route]] = {}
         for route in self.routes:
             groups.setdefault(route.shape, []).append(route)
+        meanings: dict[Shape, Meaning] = {}
         for group in groups.values():
-            endpoint = _endpoint(group)
-            first = group[0]
-            self._trie.add(first.segments, endpoint)
+            endpoint, first = _endpoint(group), group[0]
+            lax = _lax_pattern(first.segments)
+            meaning = meanings.setdefault(shape_of(lax), Meaning(ends_in_tail=first.segments[-1].kind is Kind.TAIL))
+            meaning.upstreams.update(route.upstream.name for route in group)
+            self._lax_trie.add(lax, meaning)
+            self._plain = self._plain and lax in (first.segments, ())
+            self._trie.add(first.segments, (endpoint, meaning))
             if all(segment.kind is Kind.LITERAL for segment in first.segments):
                 self._literals[first.pattern] = Match(endpoint, NO_PARAMETERS, False)
 
@@ -161,7 +182,8 @@ class Table:
         """Find the most specific pattern of a path; most paths are literal and cost one look into a dict.
 
         :param path: as received, undecoded, without query.
-        :raises Problem: `bad_request` for a path that can't be trusted, `route_not_found`.
+        :raises Problem: `bad_request` for a path that can't be trusted, `route_not_found`, also for one that a lax
+            upstream would take for another route's.
         """
         known = self._literals.get(path)
         if known is not None:
@@ -173,8 +195,38 @@ class Table:
             if slash:
                 raise Problem("bad_request", "the path has an encoded slash")
             raise Problem("route_not_found")
-        endpoint, params = found
+        (endpoint, meaning), params = found
+        if ";" in path and any(";" in value for value in params.values()):
+            # RFC 3986 section 3.3: some servers take what follows for parameters, and look for a path without them.
+            raise Problem("bad_request", "the path has a semicolon")
+        if not self._plain or _UNPLAIN.search(path) is not None:
+            self._read_laxly(decoded, meaning, slash=slash)
         return Match(endpoint, params, slash)
+
+    def _read_laxly(self, decoded: list[str], meaning: Meaning, *, slash: bool) -> None:
+        """Refuse a path that could be another route's.
+
+        An encoded slash that a route takes is there on purpose: only its own upstream's other routes count then.
+
+        :raises Problem: `route_not_found`, and as `lax_reading`.
+        """
+        reading = lax_reading(decoded)
+        closed = reading if reading[-1] else reading[:-1]
+        found = [self._lax_trie.find(closed, closed)]
+        if meaning.ends_in_tail and closed is not reading:
+            found.append(self._lax_trie.find(reading, reading, empty_tail=True))
+        for other, _ in filter(None, found):
+            if other is not meaning and not (slash and other.upstreams.isdisjoint(meaning.upstreams)):
+                raise Problem("route_not_found")
+
+
+def _lax_pattern(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """A pattern whose texts are as `lax_reading` has them, without a slash at its end."""
+    lax = [
+        segment._replace(text=lax_segment(segment.text) if segment.kind is Kind.LITERAL else segment.text.casefold())
+        for segment in segments
+    ]
+    return tuple(segment for segment in lax if segment.text or segment.kind is not Kind.LITERAL)
 
 
 def _endpoint(routes: list[Route]) -> Endpoint:

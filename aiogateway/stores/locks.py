@@ -60,9 +60,7 @@ class Locks:
         if failed:
             if failed == errno.EOWNERDEAD:
                 failed = _C.pthread_mutex_consistent(mutex)
-            if failed == errno.EDEADLK and mutex in self._held:
-                return
-            if failed != errno.EDEADLK:
+            if failed != errno.EDEADLK:  # it is held already; to let go of it twice does no harm
                 _check(failed)
         self._held.append(mutex)
 

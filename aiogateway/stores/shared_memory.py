@@ -159,7 +159,8 @@ class SharedCounters:
         slot = own.free(place, beat)
         if slot == NONE:
             return self._shared_slot(policy, beat)
-        own.claim(slot, place, self._beginning(policy, beat), beat + 1)
+        state = self._beginning(policy, beat) if self._is_shared(beat) else EMPTY
+        own.claim(slot, place, state, beat + 1)
         return slot
 
     def _shared_slot(self, policy: Policy, beat: int) -> int:
@@ -179,9 +180,7 @@ class SharedCounters:
         return slot
 
     def _beginning(self, policy: Policy, beat: int) -> bytes:
-        """The state of a new counter."""
-        if not self._is_shared(beat):
-            return EMPTY
+        """The state of a new counter: a copy of the shared one, if there is one."""
         self._locks.hold(self._own.segments)
         slot = self._shared.find(self._shared.place(policy.label, ""), beat)
         return EMPTY if slot == NONE else self._shared.state(slot)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
-from functools import lru_cache
 from mmap import mmap
 from typing import Final
 
@@ -31,8 +29,8 @@ _SEGMENT: Final = 4000
 _MOST_SEGMENTS: Final = 64
 # Labels whose hash is kept ready. There are more only when routes were changed again and again.
 KEPT_HASHES: Final = 10_000
-# Places that are kept, because hashing costs a fifth of a check, and how long a name may be in them. More of them would
-# slow down those whose place isn't kept.
+# Places that are kept, because hashing costs a fifth of a check, and how long a name may be in them. When there are so
+# many, all are forgotten: to find out which came last would slow down those that don't come again.
 KEPT_PLACES: Final = 1024
 KEPT_LENGTH: Final = 100
 
@@ -97,7 +95,7 @@ class Slots:
         self._key = key
         self._hashes: dict[bytes, hashlib.blake2b] = {}
         self._memory: mmap
-        self._kept: Callable[[bytes, str], Place] = lru_cache(KEPT_PLACES)(self._place)
+        self._kept: dict[tuple[bytes, str], Place] = {}
 
     def lie_in(self, memory: mmap) -> None:
         """Use this memory, which all processes share and which was zeros at first."""
@@ -105,14 +103,7 @@ class Slots:
 
     def place(self, label: bytes, who: str) -> Place:
         """Where a policy's counter for somebody may be."""
-        return self._kept(label, who) if len(who) <= KEPT_LENGTH else self._place(label, who)
-
-    def _place(self, label: bytes, who: str) -> Place:
-        digest = (self._hashes.get(label) or self._hash(label)).copy()
-        digest.update(who.encode("utf-8", "surrogatepass"))
-        fingerprint, home, spare = _digest.unpack(digest.digest())
-        home %= self._homes
-        return home // self._of_segment, fingerprint, self._start + home * _BUCKET, spare
+        return self._kept.get((label, who)) or self._place(label, who)
 
     def find(self, place: Place, beat: int) -> int:
         """The slot that a counter has, or `NONE`."""
@@ -151,7 +142,8 @@ class Slots:
         offset = slot % _BUCKET
         fingerprint = slot - offset + (offset - _STATES) // _PER_STATE
         memory[fingerprint : fingerprint + _FINGERPRINT] = place[1]
-        self.write(slot, 0, state, expiry)
+        memory[slot : slot + STATE_BYTES] = state
+        _expiry.pack_into(memory, slot - offset + _EXPIRIES + (offset - _STATES) // _STATE_PER_EXPIRY, expiry)
 
     def write(self, slot: int, start: int, change: bytes, expiry: int) -> None:
         """Change the state in a slot from `start` on, and the beat in which the slot comes free."""
@@ -164,6 +156,18 @@ class Slots:
     def state(self, slot: int) -> bytes:
         """The whole state in a slot."""
         return self._memory[slot : slot + STATE_BYTES]
+
+    def _place(self, label: bytes, who: str) -> Place:
+        digest = (self._hashes.get(label) or self._hash(label)).copy()
+        digest.update(who.encode("utf-8", "surrogatepass"))
+        fingerprint, home, spare = _digest.unpack(digest.digest())
+        home %= self._homes
+        place = home // self._of_segment, fingerprint, self._start + home * _BUCKET, spare
+        if len(who) <= KEPT_LENGTH:
+            if len(self._kept) >= KEPT_PLACES:
+                self._kept.clear()
+            self._kept[label, who] = place
+        return place
 
     def _spare_of(self, place: Place) -> int:
         segment, _, _, spare = place

@@ -12,6 +12,7 @@ import pytest
 
 from .harness import Backend, Gateway, Peer, Response, assert_problem, chunked, reply, request, run_to_exit, running
 from .harness import write_table as write
+from .harness.answers import silence
 from .harness.guards import assert_refused
 from .harness.tokens import as_user
 
@@ -63,7 +64,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, backend: Backend, closed_p
             backend.serve(reply(status, body, *OF_UPSTREAMS), at=f"{under}/b/{status}")
         backend.serve(reply(200, b"", *OF_UPSTREAMS), at=f"{under}/b/head")
         backend.serve(b"nothing of HTTP\r\n\r\n", at=f"{under}/b/broken")
-        backend.serve(lambda peer: peer.left() and None, at=f"{under}/b/silent")
+        backend.serve(silence, at=f"{under}/b/silent")
         backend.serve(stream, at=f"{under}/b/stream")
         for path in ("reads", "tiny", "members", "admins", "own", "limited", "human"):
             backend.serve(reply(200, b"ok", *OF_UPSTREAMS), at=f"{under}/{path}")

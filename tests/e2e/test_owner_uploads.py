@@ -96,10 +96,8 @@ def test_a_boundary_in_quotes_is_understood(owned: Gateway, backend: Backend) ->
 
 
 FOLDED = b'--edge\r\nContent-Disposition: form-data;\r\n name="user_id"\r\n\r\nu2\r\n'
-BASE64 = b'--edge\r\nContent-Disposition: form-data; name="user_id"\r\nContent-Transfer-Encoding: base64\r\n\r\ndTE=\r\n'
-TWICE = (
-    b'--edge\r\nContent-Disposition: form-data; name="note"\r\nContent-Disposition: form-data; name="user_id"\r\n\r\nu2\r\n'
-)
+BASE64 = OTHER.replace(b"\r\n\r\nu2", b"\r\nContent-Transfer-Encoding: base64\r\n\r\ndTE=")
+TWICE = OTHER.replace(b"--edge\r\n", b'--edge\r\nContent-Disposition: form-data; name="note"\r\n')
 HOSTILE = {
     "another's": OTHER + FILE + END,
     "absent": PROJECT + FILE + END,
@@ -132,6 +130,14 @@ HOSTILE = {
     "bare LF": (OTHER + FILE + END).replace(b"\r\n", b"\n"),
     "bare LF beside CRLF": MINE + OTHER.replace(b"\r\n", b"\n") + FILE + END,
     "spaces behind the boundary": MINE + OTHER.replace(b"--edge\r\n", b"--edge  \r\n") + FILE + END,
+    "a delimiter within the preamble's line": b"junk" + OTHER + MINE + FILE + END,
+    "a delimiter behind a bare LF of the preamble": b"junk\n" + OTHER + MINE + FILE + END,
+    "a delimiter behind a bare CR of the preamble": b"junk\r" + OTHER + MINE + FILE + END,
+    "an end in the preamble": END + OTHER + MINE + FILE + END,
+    "a part of its own in the preamble": b"junk\r\n" + OTHER.replace(b"\r\n", b"\n") + MINE + FILE + END,
+    "a delimiter within the epilogue's line": MINE + FILE + END + b"junk" + OTHER + END,
+    "a delimiter behind a bare LF of the epilogue": MINE + FILE + END + b"junk\n" + OTHER + END,
+    "a delimiter right behind the end": MINE + FILE + b"--edge--" + OTHER + END,
     "only in the preamble": b'Content-Disposition: form-data; name="user_id"\r\n\r\nu1\r\n' + FILE + END,
     "only in the epilogue": PROJECT + END + MINE + END,
     "another's in the epilogue": MINE + FILE + END + OTHER + END,

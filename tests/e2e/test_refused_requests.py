@@ -11,7 +11,7 @@ REFUSED = {
     "garbage": ("\x16\x03\x01\x02\x00\x01\x00", [], "", 400),
     "words": ("hello there", [], "", 400),
     "HTTP/2.0": ("GET {path} HTTP/2.0", ["Host: a"], "", 505),
-    "HTTP/1.2": ("GET {path} HTTP/1.2", ["Host: a"], "", 400),
+    "HTTP/1.2": ("GET {path} HTTP/1.2", ["Host: a"], "", 505),
     "no Host": ("GET {path} HTTP/1.1", [], "", 400),
     "two Hosts": ("GET {path} HTTP/1.1", ["Host: a", "Host: b"], "", 400),
     "two equal Hosts": ("GET {path} HTTP/1.1", ["Host: a", "Host: a"], "", 400),

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from .harness import Backend, Gateway, eventually, reply, request, run_to_exit, running, write_table
+from .harness.answers import silence
 from .harness.guards import assert_refused
 from .harness.tokens import bearer, claims, jwk, key_set, part, raw, signed
 
@@ -191,7 +192,7 @@ def test_without_any_key_nobody_passes(config: Path, backend: Backend) -> None:
         issuer.serve(reply(302, b"", f"Location: {issuer.url}/elsewhere"), at="/redirecting")
         issuer.serve(reply(200, key_set({"kty": "oct", "k": part(b"k" * 32), "kid": "rs1"})), at="/secret")
         issuer.serve(reply(200, b"<html>it works</html>", kind="text/html"), at="/page")
-        issuer.serve(lambda peer: peer.left() and None, at="/silent")
+        issuer.serve(silence, at="/silent")
         hostile = by_hmac({"alg": "HS256", "kid": "rs1"}, b"k" * 32)
         for where in ("/redirecting", "/secret", "/page", "/silent"):
             with enforcing(config, JWT_JWKS_URL=f"{issuer.url}{where}") as gateway:

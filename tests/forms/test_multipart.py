@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from email import message_from_bytes
+from email.message import Message
+
 import pytest
+from aiohttp import BodyPartReader, MultipartReader, StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -43,7 +50,14 @@ def scan(body: bytes, parts: list[bytes] | None = None) -> Scanner:
         (part(disposition='FORM-data;  NAME=user_id ;x="y"') + END, [b"u1"], False),
         (part("u1", NAMED, "Content-Type: text/plain; charset=UTF-8") + END, [b"u1"], False),
         (part("u1", NAMED, "content-transfer-encoding: 8bit") + END[:-2], [b"u1"], False),
-        (part(b"--xyz in the middle of a line --xyz--"[6:]) + END, [b"in the middle of a line --xyz--"], False),
+        (
+            part("u1", NAMED, "Content-Length: 2") + part("abc", 'form-data; name="o"', "content-length: 3") + END,
+            [b"u1"],
+            False,
+        ),
+        (part() + part("x", 'form-data; name="f"; filename="name=other"', "Content-Type: pdf") + END, [b"u1"], False),
+        (part() + part("x", 'form-data; name="f"; filename=""') + END, [b"u1"], False),
+        (b"-x\r\n" + part() + END, [b"u1"], False),
         (part("C:\\x", 'form-data; name="f"; filename="C:\\dir\\a.pdf"') + END, [], False),
         (part("x", "form-data; name=\"f\"; filename*=utf-8''a") + part() + END, [b"u1"], True),
     ],
@@ -88,6 +102,28 @@ def test_a_field_is_found_among_the_parts(body: bytes, found: list[bytes], late:
         part("u1", 'form-data; name="User_Id"') + END,
         part("u1", 'form-data; name="user_id[]"') + END,
         part("u1", 'form-data; name=" user_id"') + END,
+        part("u1", 'form-data; name="user[id"') + END,
+        part("u1", "form-data; name='user_id'") + END,
+        part("u1", 'form-data; name="<user_id>"') + END,
+        part("u1", 'form-data; name="user_id\u0000"') + END,
+        part("u1", 'form-data; name = "user_id"') + END,
+        part("u1", 'form-data; name="user_id";') + END,
+        part("u1", 'form-data; filename="name=user_id"; name="other"') + END,
+        part("u1", "form-data; filename=\"NAME = 'user_id'\"; name=other") + END,
+        part("u1", 'form-data; x-name="user_id"; name="other"') + END,
+        part("u1", 'form-data; name="other"', 'X-Other: form-data; name="user_id"') + END,
+        part("u1", 'form-data; name="other"', "X: a\x0bContent-Disposition: form-data; name=q") + END,
+        part("u1", 'form-data; name="other"', "--xyz: x") + END,
+        part("u1", 'form-data; name="other"', "X: --xyz--") + END,
+        part("u1", NAMED, "Content-Length: 1") + END,
+        part("u1", NAMED, "Content-Length: +2") + END,
+        part("u1", NAMED, "Content-Length: 2, 2") + END,
+        part("a --xyz in the middle of a line") + END,
+        part('a--xyz\r\nContent-Disposition: form-data; name="q"\r\n\r\nu2', 'form-data; name="o"') + END,
+        part("\xff".encode("latin-1")) + END,
+        part("u1\0") + END,
+        b"--abc\r\n" + part() + END,
+        part() + part("x", 'form-data; name="o"') * 2000 + END,
         part("u1", 'form-data; name="user_id"; filename="a"') + END,
         part("u1", 'form-data; name="a"; filename="b\\"; name=user_id; x="') + END,
         part("u1", "form-data") + END,
@@ -113,6 +149,12 @@ def test_what_can_be_read_in_two_ways_is_refused(body: bytes) -> None:
     [
         part("dTE=", NAMED, "Content-Transfer-Encoding: base64") + END,
         part("u1", NAMED, "Content-Type: text/plain; charset=utf-7") + END,
+        part("u1", NAMED, "Content-Type: text/plain; charset*=utf-7") + END,
+        part('"u1"', NAMED, "Content-Type: application/json") + END,
+        part("u1", NAMED, "Content-Type: text/plain; charset=utf-8; charset=utf-7") + END,
+        part("u1", NAMED, "Content-Type:") + END,
+        part("u1", NAMED, "Content-Encoding: gzip") + END,
+        part("eA==", 'form-data; name="o"', "Content-Transfer-Encoding: base64") + END,
         part("u1", 'form-data; name="f"', "Content-Type: multipart/mixed; boundary=q") + END,
         part("utf-16", 'form-data; name="_charset_"') + END,
     ],
@@ -144,6 +186,12 @@ def test_a_form_needs_a_boundary(kind: str) -> None:
         "multipart/mixed; boundary=a",
         'multipart/form-data; boundary="a\\"b"',
         "multipart/form-data; boundary=a b",
+        "multipart/form-data; boundary*0=b; boundary=a",
+        "multipart/form-data; boundary*=utf-8''b; boundary=a",
+        'multipart/form-data; x="; boundary=b"; boundary=a',
+        "multipart/form-data; xboundary=b; boundary=a",
+        'multipart/form-data; x="boundary=b"; boundary=a',
+        "multipart/form-data, multipart/form-data; boundary=a",
         "multipart/form-data; boundary=a; charset=utf-16",
     ],
 )
@@ -210,3 +258,83 @@ def test_any_bytes_are_read_or_refused_in_the_same_way_however_they_come(
     assert whole == told([bytes([byte]) for byte in body])
     if data is not None:
         assert whole == told(pieces(body, data))
+
+
+# What Starlette reads with python-multipart 0.0.34, and others by their sources, in place of `u1`.
+@pytest.mark.parametrize(
+    ("second", "service"),
+    [
+        (part("u2"), "Starlette: the last"),
+        (part("u2", 'form-data; name="o"; name="user_id"'), "Starlette: the last name, so u2"),
+        (part("u2", 'attachment; name="user_id"'), "Starlette: u2"),
+        (part("u2", 'form-data; name = "user_id"'), "Starlette: u2"),
+        (part("u2", "form-data; name=\"user_id\"; filename*=utf-8''a"), "Starlette: no file, so u2"),
+        (part("a\r\n--xyz \r\n" + part("u2")[7:-2].decode(), 'form-data; name="o"'), "Starlette: u2"),
+        (part("u2", "form-data; name='user_id'"), "PHP: u2"),
+        (part("a\n--xyz\n" + part("u2")[7:-2].decode(), 'form-data; name="o"'), "PHP: u2"),
+        (part("u2", "form-data; name=\"o\"; name*=utf-8''user_id"), "Python's email: u2"),
+        (part("u2", 'form-data; filename="name=user_id"; name="o"'), "formidable: u2"),
+    ],
+)
+def test_a_value_is_never_the_only_one_if_a_service_reads_another(second: bytes, service: str) -> None:
+    with contextlib.suppress(MalformedForm):
+        assert len(scan(part() + second + END).values) > 1, service
+
+
+DISPOSITIONS = st.sampled_from(
+    [
+        NAMED,
+        "form-data; name=user_id",
+        'form-data; name="o"',
+        'form-data; name="f"; filename="a.pdf"',
+        'form-data; filename="name=user_id"; name="o"',
+        "form-data; name='user_id'",
+        'form-data; name="o"; x="a;name=user_id"',
+        'form-data; name="f"; filename="a\\"; name=\\"user_id"',
+    ]
+)
+VALUES = st.sampled_from(["u1", "", "a\r\nb", "--xy", "\r\n--xyzz", "\r\n", "x" * 30])
+EDITS = st.sampled_from(
+    [b"", b"\r\n", b"\n", b"--xyz", b"\r\n--xyz", b"--", b'"', b";", b"\\", b" ", b"user_id", b"name="]
+)
+
+
+@given(
+    st.lists(st.builds(part, VALUES, DISPOSITIONS), max_size=4),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), EDITS), max_size=3),
+)
+async def test_whoever_reads_what_is_read_here_sees_the_same_values(
+    parts: list[bytes], edits: list[tuple[int, int, bytes]]
+) -> None:
+    body = b"".join(parts) + END
+    for at, removed, added in edits:
+        body = body[:at] + added + body[at + removed :]
+    try:
+        found = scan(body).values
+    except (MalformedForm, UnsupportedForm):
+        return
+    assert seen_by_email(body) == found
+    assert await seen_by_aiohttp(body) == found
+
+
+def seen_by_email(body: bytes) -> list[bytes]:
+    message = message_from_bytes(b"Content-Type: " + TYPE[0].encode() + b"\r\n\r\n" + body)
+    parts = message.get_payload() if message.is_multipart() else []
+    named = [each for each in parts if isinstance(each, Message)]
+    wanted = [each for each in named if each.get_param("name", header="content-disposition") == "user_id"]
+    return [value for each in wanted if isinstance(value := each.get_payload(decode=True), bytes)][:2]
+
+
+async def seen_by_aiohttp(body: bytes) -> list[bytes]:
+    stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16, loop=asyncio.get_running_loop())
+    stream.feed_data(body)
+    stream.feed_eof()
+    reader = MultipartReader({"Content-Type": TYPE[0]}, stream)
+    found = []
+    while (each := await reader.next()) is not None:
+        assert isinstance(each, BodyPartReader)
+        if each.name == "user_id":
+            found.append(bytes(await each.read()))
+        else:
+            await each.release()
+    return found[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiogateway.forms import MalformedForm, UnsupportedForm, scanner, take_out
+from aiogateway.forms.names import Spelling, Wanted
 from tests.forms.fed import pieces, read
 
 TYPE = ("application/x-www-form-urlencoded",)
@@ -37,6 +39,9 @@ def values(body: bytes, field: str = "user_id") -> list[bytes]:
         (b"user_id=1&user_id=2&user_id=3", [b"1", b"2"]),
         (b"user_identity=x&my_user_id=y&user_id=u1", [b"u1"]),
         (b"a=1;b=2&user_id=u1", [b"u1"]),
+        (b"=x&&user_id=u1&", [b"u1"]),
+        (b"a=%zz&b=\xff&user_id=u1", [b"u1"]),
+        (b"userid=x&user=y&users[id]=z&id=w&user_id=u1", [b"u1"]),
         (b"user_id=%C3%A9", [b"\xc3\xa9"]),
     ],
 )
@@ -64,7 +69,24 @@ def test_a_field_is_found_however_it_is_written(body: bytes, found: list[bytes])
         b"user_id%00x=u2",
         b"user_id=%zz",
         b"user_id=%4",
-        b"\xef\xbc\xb5ser_id".replace(b"\xef\xbc\xb5", b"U") + b"=u2",
+        b"user[id=u2",
+        b"user[id]=u2",
+        b"[user_id]=u2",
+        b"]user_id=u2",
+        b"user_id.name=u2",
+        b"'user_id'=u2",
+        b"user%FF_id=u2",
+        b"user_%C4%B1d=u2",
+        b"user_%C4%B0d=u2",
+        b"u%C5%BFer_id=u2",
+        b"%2575ser_id=u2",
+        b"%u0075ser_id=u2",
+        b"%00=u2",
+        b"user_id=\xc3\xa9",
+        b"user_id=%FF",
+        b"user_id=u1%00",
+        b"user_id=u1;",
+        b";user_id=u1",
     ],
 )
 def test_what_some_service_reads_in_another_way_is_refused(body: bytes) -> None:
@@ -77,7 +99,7 @@ def test_a_long_value_of_another_field_streams_by() -> None:
     found.feed(b"user_id=u1&text=")
     for _ in range(50):
         found.feed(b"x" * 65536)
-        assert len(found._carry) <= 65536  # type: ignore[attr-defined]
+        assert found._passing and not found._value  # type: ignore[attr-defined]
     found.feed(b"&user_id=u2")
     found.finish()
     assert found.values == [b"u1", b"u2"]
@@ -131,6 +153,34 @@ def test_a_field_is_taken_out_and_the_rest_stays(body: bytes, left: bytes) -> No
     assert take_out("t", TYPE, (), body) == left
 
 
+@pytest.mark.parametrize("separator", [b"&", b";"])
+def test_a_form_has_no_more_fields_than_services_read(separator: bytes) -> None:
+    assert read(scanner("form", "user_id", TYPE, ()), [b"a" + separator] * 1999).values == []
+    with pytest.raises(MalformedForm):
+        read(scanner("form", "user_id", TYPE, ()), [b"a" + separator] * 2000)
+
+
+# What Starlette reads with python-multipart 0.0.34, and PHP 8, Rack 3 and Go 1.22 by their sources, in place of `u1`.
+@pytest.mark.parametrize(
+    ("body", "service"),
+    [
+        (b"user_id=u1;user_id=u2", "Starlette: u1;user_id=u2"),
+        (b"user_id=u1&%75ser_id=u2", "Starlette: the last"),
+        (b"user_id=u1&user_id", "Starlette: the last, which is empty"),
+        (b"user_id=u1\xe9", "Starlette: the byte as Latin-1"),
+        (b"user_id=u1%E9", "Starlette: a replacement character"),
+        (b"user_id=u1&user[id=u2", "PHP: u2"),
+        (b"user_id=u1&+user.id=u2", "PHP: u2"),
+        (b"user_id=u1&[user_id]=u2", "Rack: u2"),
+        (b"user_id=u1&user_id[]=u2", "PHP, Rack, Express: a list"),
+        (b"user_id=u1&x=1;user_id=u2", "Python before 3.9.2, old Rack: u2"),
+    ],
+)
+def test_a_value_is_never_the_only_one_if_a_service_reads_another(body: bytes, service: str) -> None:
+    with contextlib.suppress(MalformedForm):
+        assert len(values(body)) > 1, service
+
+
 NAMES = st.sampled_from(["user_id", "a", "User_Id", "user_id[]", "x", "user", ""]) | st.text(max_size=4)
 
 
@@ -140,7 +190,9 @@ def test_the_standard_library_sees_the_same_values(pairs: list[tuple[str, str]],
     try:
         found = read(scanner("form", "user_id", TYPE, ()), pieces(body, data))
     except MalformedForm:
-        assert any(name.casefold().strip().startswith("user") for name, _ in pairs)
+        wanted = Wanted("user_id")
+        odd = any(wanted.spelling(name.encode()) is Spelling.ALIKE for name, _ in pairs)
+        assert odd or any(name == "user_id" and "\0" in value for name, value in pairs)
         return
     told = [value for name, value in parse_qsl(body.decode(), keep_blank_values=True) if name == "user_id"]
     assert [value.decode() for value in found.values] == told[:2]

@@ -118,7 +118,7 @@ async def test_a_connection_is_kept_as_version_and_fields_say(version: bytes, fi
 
 
 REFUSED = {
-    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "a NUL": (b"GET / HTTP/1.1\r\nHost: a\x00b\r\n\r\n", 400),
     "length and chunks": (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),

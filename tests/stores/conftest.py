@@ -13,3 +13,9 @@ from tests.redis_server import RedisServer
 def redis() -> Iterator[RedisServer]:
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has all the time it needs: a busy machine changes no answer of a test that is not about time."""
+    monkeypatch.setattr("aiogateway.stores.redis.PATIENCE", 10.0)

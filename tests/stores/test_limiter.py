@@ -51,6 +51,7 @@ async def test_without_redis_this_machine_decides() -> None:
         assert (limiter.backend, limiter.fallbacks) == ("local", 0)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_redis_decides_for_all_machines_and_this_one_remembers(redis: RedisServer) -> None:
     async with limiter_for(redis) as one, limiter_for(redis) as other:
         told = [(await machine.take([(LOGIN, "a")]))[0].admitted for machine in (one, other) * 3]
@@ -59,6 +60,7 @@ async def test_redis_decides_for_all_machines_and_this_one_remembers(redis: Redi
         assert [machine.local.peek(LOGIN, "a").remaining for machine in (one, other)] == [2, 3]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_redis_refuses_is_not_counted_here(redis: RedisServer) -> None:
     async with limiter_for(redis) as one, limiter_for(redis) as other:
         for _ in range(5):
@@ -68,6 +70,7 @@ async def test_what_redis_refuses_is_not_counted_here(redis: RedisServer) -> Non
         assert other.local.peek(LOGIN, "a").remaining == 5
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_when_redis_dies_this_machine_goes_on_from_what_it_knows_and_says_so_once(redis: RedisServer) -> None:
     async with limiter_for(redis) as limiter:
         for _ in range(3):
@@ -115,6 +118,7 @@ async def test_redis_decides_again_once_it_is_back(redis: RedisServer) -> None:
         assert (await limiter.take([(ROUTE, "a")]))[0].remaining == 999, "a server that was started again is empty"
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_redis_that_is_not_there_at_first_is_used_once_it_is(redis: RedisServer) -> None:
     redis.stop()
     with capture_logs() as lines:
@@ -127,6 +131,7 @@ async def test_a_redis_that_is_not_there_at_first_is_used_once_it_is(redis: Redi
     assert events(lines) == [DOWN, BACK]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_redis_that_answers_but_cannot_count_stays_out_of_it() -> None:
     with capture_logs() as lines, RedisServer("--maxmemory", "1") as server:
         async with limiter_for(server) as limiter:
@@ -182,6 +187,7 @@ async def test_a_failure_from_before_an_outage_begins_no_new_one(redis: RedisSer
         assert events(lines) == [DOWN, BACK]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_who_goes_away_while_redis_is_asked_is_let_go(redis: RedisServer) -> None:
     async with limiter_for(redis) as limiter:
         redis.pause()
@@ -194,11 +200,14 @@ async def test_who_goes_away_while_redis_is_asked_is_let_go(redis: RedisServer) 
         assert limiter.local.peek(LOGIN, "a").remaining == 5
 
 
-async def test_closing_ends_what_asks_and_requests_go_on_here(redis: RedisServer) -> None:
-    redis.stop()
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("down", [False, True])
+async def test_closing_ends_what_asks_and_requests_go_on_here(redis: RedisServer, down: bool) -> None:
+    if down:
+        redis.stop()
     before = asyncio.all_tasks()
     async with limiter_for(redis) as limiter:
-        assert len(asyncio.all_tasks() - before) == 1
+        assert len(asyncio.all_tasks() - before) == down
         await limiter.close()
         assert asyncio.all_tasks() == before
         with capture_logs() as lines:
@@ -206,6 +215,7 @@ async def test_closing_ends_what_asks_and_requests_go_on_here(redis: RedisServer
         assert (asyncio.all_tasks(), lines) == (before, [])
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_settings_say_who_decides(redis: RedisServer) -> None:
     def settings(variables: Mapping[str, str]) -> Limiter:
         return limiter_from(read({"GATEWAY_AUTH_MODE": "off", **variables}), local)

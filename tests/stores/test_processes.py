@@ -28,19 +28,26 @@ def ended(pids):
 HAMMERING = (
     COMMON
     + """
-tries, limit, logged, several = (int(word) for word in sys.argv[1:])
-policy = Policy("p", limit, 3600, "s", bool(logged))
+tries, limit, logged, how = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "log", sys.argv[4]
+policy = Policy("p", limit, 3600, "s", logged)
 other = Policy("q", 10**9, 3600, "t", False)
-counters = SharedCounters(2000)
+counters = SharedCounters(8000)
+if how == "shared":  # until no place is left
+    for number in range(40_000):
+        counters.take([(other, str(number))])
+begin = time.monotonic() + 0.1
 
 def hammer():
+    admitted = 0
+    while time.monotonic() < begin:
+        pass
     for number in range(tries):
-        checks = [(policy, "a")]
-        if several:  # in either order, with a third one
+        checks = [(policy, f"{os.getpid()} {number}" if how == "shared" else "a")]
+        if how == "several":  # in either order, with a third one
             checks += [(policy, "b"), (other, str(number % 50))]
             checks = checks[:: 1 if number % 2 else -1]
-        if all(verdict.admitted for verdict in counters.take(checks)):
-            os.write(1, b"admitted\\n")
+        admitted += all(verdict.admitted for verdict in counters.take(checks))
+    os.write(1, b"admitted %d\\n" % admitted)
 
 ended([forked(hammer) for _ in range(4)])
 ended([forked(hammer)])  # one that takes a place of those
@@ -49,12 +56,16 @@ print("left", counters.peek(policy, "a").remaining, flush=True)
 )
 
 
-@pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize(("limit", "logged"), [(7, True), (500, False)])
-def test_over_all_processes_exactly_the_limit_passes(limit: int, logged: bool, several: bool) -> None:
-    said = run(HAMMERING, "400", str(limit), str(int(logged)), str(int(several)))
+@pytest.mark.parametrize(
+    ("limit", "kind", "how"),
+    [(7, "log", "single"), (3000, "sub-windows", "single"), (10, "log", "several"), (3000, "sub-windows", "shared")],
+)
+def test_over_all_processes_exactly_the_limit_passes(limit: int, kind: str, how: str) -> None:
+    said = run(HAMMERING, "2000", str(limit), kind, how)
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.split("\n") == ["admitted"] * limit + ["left 0", ""]
+    *hammered, left, end = said.stdout.split("\n")
+    assert sum(int(line.removeprefix("admitted ")) for line in hammered) == limit
+    assert (len(hammered), left, end) == (5, "left 0", "")
 
 
 DYING = (

@@ -49,6 +49,7 @@ async def patient(take: Callable[[], Awaitable[list[Verdict]]]) -> list[Verdict]
             return await take()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_limit_is_counted_down_and_holds(redis: RedisServer) -> None:
     async with counters_of(redis.url) as counters:
         told = [(await counters.take([(LOGIN, "a")]))[0] for _ in range(6)]
@@ -58,6 +59,7 @@ async def test_a_limit_is_counted_down_and_holds(redis: RedisServer) -> None:
         assert (await counters.take([(LOGIN, "b")]))[0].remaining == 4
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_none_is_counted_when_one_refuses_and_one_named_twice_counts_once(redis: RedisServer) -> None:
     fewer = Policy("2/minute", 2, 60, "login", logged=True)
     async with counters_of(redis.url) as counters:
@@ -70,6 +72,7 @@ async def test_none_is_counted_when_one_refuses_and_one_named_twice_counts_once(
         assert await counters.take([]) == []
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("policy", [LOGIN, ROUTE])
 async def test_over_two_machines_exactly_the_limit_passes(redis: RedisServer, policy: Policy) -> None:
     async with counters_of(redis.url) as one, counters_of(redis.url) as other:
@@ -78,6 +81,7 @@ async def test_over_two_machines_exactly_the_limit_passes(redis: RedisServer, po
         assert sum(verdict.admitted for (verdict,) in told) == policy.limit
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_no_second_of_real_time_admits_more_than_the_limit(redis: RedisServer) -> None:
     policies = [Policy("p", 5, 1, "s", logged=True), Policy("p", 25, 1, "s", logged=False)]
 
@@ -98,6 +102,7 @@ async def test_no_second_of_real_time_admits_more_than_the_limit(redis: RedisSer
         await asyncio.gather(*(ask(counters, policy) for policy in policies))
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_script_that_the_server_has_forgotten_is_loaded_again_and_nothing_is_counted_twice(
     redis: RedisServer,
 ) -> None:
@@ -108,6 +113,7 @@ async def test_a_script_that_the_server_has_forgotten_is_loaded_again_and_nothin
         assert sorted(verdict.remaining for (verdict,) in told) == [*range(29, 59)]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_burst_opens_one_connection(redis: RedisServer) -> None:
     async with counters_of(redis.url) as counters, plain(redis) as client:
         await asyncio.gather(*(counters.take([(ROUTE, str(n))]) for n in range(5 * BATCH)), return_exceptions=True)
@@ -115,6 +121,7 @@ async def test_a_burst_opens_one_connection(redis: RedisServer) -> None:
         assert len(others) == 1
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_who_goes_away_while_waiting_leaves_every_answer_to_who_asked_for_it(redis: RedisServer) -> None:
     policies = [Policy(str(n), n, 60, f"scope {n}", logged=False) for n in range(1, 301)]
     async with counters_of(redis.url) as counters:
@@ -135,6 +142,7 @@ async def test_who_goes_away_while_waiting_leaves_every_answer_to_who_asked_for_
         assert verdict.remaining == 9
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_one_that_was_given_up_before_it_was_sent_is_not_counted(redis: RedisServer) -> None:
     async with counters_of(redis.url) as counters:
         tasks = [asyncio.create_task(counters.take([(ROUTE, "a")])) for _ in range(20)]
@@ -160,6 +168,7 @@ async def test_a_server_that_stands_still_is_not_waited_for(redis: RedisServer) 
         assert (await patient(lambda: counters.take([(LOGIN, "c")])))[0].remaining == 4, "no answer to an old question"
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_server_that_was_started_again_is_found_again(redis: RedisServer) -> None:
     async with counters_of(redis.url) as counters:
         await counters.take([(ROUTE, "a")])
@@ -172,6 +181,7 @@ async def test_a_server_that_was_started_again_is_found_again(redis: RedisServer
         await patient(lambda: counters.take([(ROUTE, "a")]))
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_an_idle_connection_that_the_server_closed_is_no_fault(redis: RedisServer) -> None:
     async with counters_of(redis.url) as counters, plain(redis) as client:
         await counters.take([(ROUTE, "a")])
@@ -182,6 +192,7 @@ async def test_an_idle_connection_that_the_server_closed_is_no_fault(redis: Redi
         assert (await counters.take([(ROUTE, "a")]))[0].remaining == 58
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize(
     ("options", "password", "fault"),
     [
@@ -254,6 +265,7 @@ async def test_too_many_that_wait_are_told_at_once(redis: RedisServer) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_closing_answers_who_waits_and_a_second_time_is_harmless(redis: RedisServer) -> None:
     counters = RedisCounters(redis.url)
     await counters.ping()

@@ -128,6 +128,25 @@ def test_a_counter_that_is_named_twice_is_counted_in_once() -> None:
     counters.close()
 
 
+def test_several_new_counters_of_one_check_each_have_their_own() -> None:
+    counters = SharedCounters(1, Nanoseconds())
+    names = [f"new:{number}" for number in range(SLOTS)]
+    assert {verdict.remaining for verdict in counters.take([(HOUR, name) for name in names])} == {29}
+    assert [counters.peek(HOUR, name).remaining for name in names] == [29] * SLOTS
+    counters.close()
+
+
+def test_an_event_is_of_the_time_when_all_locks_were_held() -> None:
+    """A new counter may have to wait for a second one."""
+    start, minute = 10**15, Policy("1/minute", 1, 60, "once", logged=True)
+    times = iter([start + second * SECOND for second in (0, 30, 89, 91)])
+    counters = SharedCounters(1, lambda: next(times))
+    assert counters.take([(minute, "a")])[0].admitted
+    assert not counters.take([(minute, "a")])[0].admitted
+    assert counters.take([(minute, "a")])[0].admitted
+    counters.close()
+
+
 def test_nothing_to_check_is_nothing_refused() -> None:
     counters = SharedCounters(200, Nanoseconds())
     assert counters.take([]) == []

@@ -27,19 +27,22 @@ from aiogateway.upstreams.client import UpstreamClient
 
 # Seconds between looks at idle connections.
 POOL_SWEEP = 0.25
+# Seconds after which other workers' scrapes show what this one counted.
+FOLD = 1.0
 
 
 class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
+    :param metrics: of this worker.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
-    def __init__(self, settings: Settings, table: Table, counters: SharedCounters) -> None:
+    def __init__(self, settings: Settings, table: Table, counters: SharedCounters, metrics: Metrics) -> None:
         self.settings = settings
         self.table = table
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.unready: set[str] = {"starting"}
         self._clients: dict[str, UpstreamClient] = {}
         self._limiter = limiter_from(settings, counters)
@@ -96,12 +99,16 @@ class Gateway:
             await client.close()
 
     async def _tick(self) -> None:
-        """Look at deadlines often, and at idle connections now and then."""
+        """Look at deadlines often, and at idle connections and counts now and then."""
         loop = asyncio.get_running_loop()
         pools_at = loop.time() + POOL_SWEEP
+        fold_at = loop.time() + FOLD
         while True:
             await asyncio.sleep(TICK)
             self._deadlines.sweep()
+            if loop.time() >= fold_at:
+                fold_at = loop.time() + FOLD
+                self.metrics.fold()
             if loop.time() >= pools_at:
                 pools_at = loop.time() + POOL_SWEEP
                 for client in self._clients.values():

@@ -1,14 +1,16 @@
 """What the gateway counts, by the contract's names (contract, "Metrics").
 
 Rules: labels have few values, whatever clients send. What a request does is added to plain numbers; they are folded
-into Prometheus's own counters when those are asked for, because adding to them costs fifty times as much.
+into Prometheus's own counters every second, because adding to those costs fifty times as much.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 RATE_LIMIT: Final = "gateway_ratelimit_decisions"
 AUTH: Final = "gateway_auth_decisions"
@@ -32,13 +34,23 @@ class Count:
 
 
 class Metrics:
-    """One process's figures."""
+    """What one worker counts, and what all of them counted.
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+    :param folder: where the workers keep their figures for one another; None when there is one alone.
+    :param slot: this worker's number. Who takes a dead worker's place goes on from its figures, so that none goes back.
+    """
+
+    def __init__(self, folder: str | None = None, slot: int = 0) -> None:
+        registry = CollectorRegistry()
+        if folder is None:
+            self._shown = registry
+        else:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # there is no other way to tell
+            values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+            self._shown = CollectorRegistry()
+            MultiProcessCollector(self._shown, folder)  # type: ignore[no-untyped-call]
         self._counters = {
-            family: Counter(family, text, labels, registry=self._registry)
-            for family, (text, labels) in COUNTERS.items()
+            family: Counter(family, text, labels, registry=registry) for family, (text, labels) in COUNTERS.items()
         }
         self._counts: dict[tuple[str, tuple[str, ...]], Count] = {}
 
@@ -54,10 +66,14 @@ class Metrics:
             found = self._counts[key] = Count()
         return found
 
-    def exposition(self) -> bytes:
-        """Everything in Prometheus's text format."""
+    def fold(self) -> None:
+        """Add what was counted to what all workers' scrapes show."""
         for (family, labels), count in self._counts.items():
             new, count.events = count.events, 0
             if new:
                 self._counters[family].labels(*labels).inc(new)
-        return generate_latest(self._registry)
+
+    def exposition(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        self.fold()
+        return generate_latest(self._shown)

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
+from aiogateway.metrics import Metrics
 from aiogateway.proxy.listener import Server
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
@@ -82,6 +83,7 @@ async def serve(
     settings: Settings,
     table: Table,
     counters: SharedCounters,
+    metrics: Metrics,
     public: socket.socket,
     admin: socket.socket,
     *,
@@ -92,6 +94,7 @@ async def serve(
     """Serve on two listening sockets until a signal says stop.
 
     :param counters: what limits count; shared with the other workers.
+    :param metrics: of this worker.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -107,7 +110,7 @@ async def serve(
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
-        gateway = Gateway(settings, table, counters)
+        gateway = Gateway(settings, table, counters, metrics)
         stack.push_async_callback(gateway.close)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)

@@ -2,16 +2,19 @@
 
 The parent binds before it forks, so no connection is lost while a worker is replaced: it waits in the socket's queue.
 The parent runs no event loop. It sleeps until a signal, then reaps, replaces or passes on; nothing else. Workers
-share the sockets and what rate limits count, nothing else.
+share the sockets, what rate limits count, and their figures.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Final
@@ -20,6 +23,7 @@ import structlog
 import uvloop
 
 from aiogateway import linux, logs
+from aiogateway.metrics import Metrics
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
@@ -90,35 +94,47 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     several = settings.workers > 1
     counters = SharedCounters()
 
-    def work() -> int:
+    def work(folder: str | None, slot: int) -> int:
+        metrics = Metrics(folder, slot)
         uvloop.run(
-            serve(settings, table, counters, public, admin, has_parent=several, alongside=alongside, on_ready=on_ready)
+            serve(
+                settings,
+                table,
+                counters,
+                metrics,
+                public,
+                admin,
+                has_parent=several,
+                alongside=alongside,
+                on_ready=on_ready,
+            )
         )
         return 0
-
-    if not several:
-        return work()
 
     def release() -> None:
         public.close()
         admin.close()
 
-    return Parent(settings.workers, work, release).run()
+    with contextlib.closing(counters), tempfile.TemporaryDirectory(prefix="aiogateway-") as folder:
+        if not several:
+            return work(None, 0)
+        return Parent(settings.workers, functools.partial(work, folder), release).run()
 
 
 class Parent:
     """Keeps `count` processes that each run `work`, and ends when they have.
 
+    :param work: is given its number among them, which who replaces it gets too, and answers the exit code.
     :param release: gives up what the parent holds for workers to come, once there are to be none.
     """
 
-    def __init__(self, count: int, work: Callable[[], int], release: Callable[[], None]) -> None:
+    def __init__(self, count: int, work: Callable[[int], int], release: Callable[[], None]) -> None:
         self._work = work
         self._release = release
-        self._born: dict[int, float] = {}
+        self._born: dict[int, tuple[int, float]] = {}  # by process: its number, and when
         self._stopping = False
         self._delay = 0.0
-        self._due: list[float] = [0.0] * count
+        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
 
     def run(self) -> int:
         """Answers 0 when every worker ended as it should once a stop was asked for."""
@@ -126,7 +142,7 @@ class Parent:
         clean = True
         while not self._stopping or self._born:
             self._start_due()
-            wait = min((due - time.monotonic() for due in self._due), default=3600.0)
+            wait = min((due - time.monotonic() for due in self._due.values()), default=3600.0)
             said = signal.sigtimedwait(_SIGNALS, max(wait, 0.0))
             if said is None:
                 continue
@@ -144,22 +160,22 @@ class Parent:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for due in [due for due in self._due if due <= now]:
-            self._due.remove(due)
-            self._start()
+        for slot in [slot for slot, due in self._due.items() if due <= now]:
+            del self._due[slot]
+            self._start(slot)
 
-    def _start(self) -> None:
+    def _start(self, slot: int) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid:
-            self._born[pid] = time.monotonic()
+            self._born[pid] = slot, time.monotonic()
             return
         code = 1
         try:
             linux.die_with_parent(parent)
             # The others stay blocked until the worker can take them.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            code = self._work()
+            code = self._work(slot)
         except BaseException:
             log.exception("worker failed")
             raise
@@ -175,14 +191,15 @@ class Parent:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 break
-            lived = time.monotonic() - self._born.pop(pid)
+            slot, born = self._born.pop(pid)
+            lived = time.monotonic() - born
             code = os.waitstatus_to_exitcode(status)
             if self._stopping:
                 clean = clean and code == 0
                 continue
             self._delay = 0.0 if lived >= SETTLED else min(max(self._delay * 2, BACKOFF[0]), BACKOFF[1])
             log.warning("worker ended, it is replaced", pid=pid, code=code, lived=round(lived, 1), delay=self._delay)
-            self._due.append(time.monotonic() + self._delay)
+            self._due[slot] = time.monotonic() + self._delay
         return clean
 
     def _pass_on(self, number: int) -> None:

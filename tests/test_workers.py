@@ -22,7 +22,7 @@ from aiogateway.workers import Parent
 logs.configure("info", "json")
 stopped = []
 
-def work():
+def work(slot):
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -44,7 +44,7 @@ from aiogateway.workers import Parent
 
 logs.configure("info", "json")
 
-def work():
+def work(slot):
     os.write(1, b"up %.3f\\n" % time.monotonic())
     return 1
 

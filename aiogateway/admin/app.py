@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from aiogateway.app import Gateway
 
+# Orchestrators ask these, and have no token.
+OPEN: Final = frozenset({"/healthz", "/readyz"})
+
+
+def wanting(token: str) -> Middleware:
+    """Let in who knows the token, as a bearer token or as the password of HTTP Basic (contract)."""
+    wanted = token.encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+        if request.path in OPEN or hmac.compare_digest(given(request.headers.get("Authorization", "")), wanted):
+            return await handler(request)
+        challenge = 'Basic realm="aiogateway", charset="UTF-8"'
+        return web.json_response({"status": "unauthenticated"}, status=401, headers={"WWW-Authenticate": challenge})
+
+    return check
+
+
+def given(authorization: str) -> bytes:
+    """The token in an `Authorization` field (RFC 6750 section 2.1, RFC 7617 section 2); empty if there is none."""
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip().encode("utf-8", "surrogateescape")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(rest.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
 
 def admin_app(gateway: Gateway) -> web.Application:
     """The admin listener's application for one worker."""
+    token = gateway.settings.admin_token
 
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -27,7 +64,7 @@ def admin_app(gateway: Gateway) -> web.Application:
     async def name_no_version(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "aiogateway"
 
-    app = web.Application()
+    app = web.Application(middlewares=[] if token is None else [wanting(token.get_secret_value())])
     app.on_response_prepare.append(name_no_version)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from aiogateway.forms.names import LONGEST, MalformedForm, checked, folded
+from aiogateway.forms.names import LONGEST, MOST_FIELDS, MalformedForm, checked, folded
 
 # Brackets within brackets; Python's own parser and many others give up at about as many.
 DEEPEST: Final = 1000
@@ -45,6 +45,7 @@ class JsonScanner:
         self._check_text = codecs.getincrementaldecoder("utf-8")().decode
         self._data = b""
         self._at = 0
+        self._members = 0
         self._open: list[bytes] = []  # what closes the brackets that are open in the value that is passed by
         self._wanted = False  # whether the value that comes next is the field's
         self._kept: bytearray | None = None  # of the string or number at hand, if it matters
@@ -153,6 +154,9 @@ class JsonScanner:
 
     def _end_name(self) -> None:
         name = self._text()
+        self._members += 1
+        if self._members > MOST_FIELDS:
+            raise MalformedForm
         self._wanted = name == self._field
         # A NUL ends a name in C, wherever it stands.
         if not self._wanted and ("\0" in name or folded(name) == self._folded):
@@ -185,23 +189,25 @@ class JsonScanner:
 
     def _nested(self) -> bool:
         """More of a list or an object, which is passed by."""
-        found = (_NESTED if len(self._open) < DEEPEST else _FLAT).match(self._data, self._at)
-        self._at = self._at if found is None else found.end()
-        symbol = self._data[self._at : self._at + 1]
-        if not symbol:
-            return False
-        self._at += 1
-        if symbol == b'"':
-            self._kept, self._ended, self._step = None, self._end_nested_string, self._string
-        elif symbol in _CLOSING:
-            self._open.append(_CLOSING[symbol])
-            if len(self._open) > DEEPEST:
+        data, at, closing = self._data, self._at, self._open
+        while closing:
+            found = (_NESTED if len(closing) < DEEPEST else _FLAT).match(data, at)
+            at = at if found is None else found.end()
+            symbol = data[at : at + 1]
+            at += 1
+            if symbol in _CLOSING and len(closing) < DEEPEST:
+                closing.append(_CLOSING[symbol])
+            elif symbol == b'"':
+                self._kept, self._ended, self._step = None, self._end_nested_string, self._string
+                break
+            elif not symbol:
+                break
+            elif symbol != closing.pop():
                 raise MalformedForm
-        elif symbol != self._open.pop():
-            raise MalformedForm
-        elif not self._open:
+        else:
             self._step = self._comma
-        return True
+        self._at = at
+        return bool(symbol)
 
     def _end_nested_string(self) -> None:
         self._step = self._nested

@@ -26,7 +26,8 @@ class Spelling(enum.Enum):
 
 # Bytes that a name, or the value of the wanted field, may have.
 LONGEST: Final = 64 * 1024
-# Fields that a form may have: Starlette reads 1000 beside 1000 files, others fewer. Each costs some microseconds.
+# Fields that a form or an object may have, for each costs some microseconds. Of a form's, Starlette reads 1000 beside
+# 1000 files, and others fewer.
 MOST_FIELDS: Final = 2000
 
 # What some drop of a name: controls, halves of pairs, and the dot that is left of a Turkish capital I in lower case.

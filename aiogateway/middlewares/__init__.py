@@ -24,7 +24,7 @@ from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
 from aiogateway.middlewares.form import form
 from aiogateway.middlewares.owner import is_in_body, owner
-from aiogateway.middlewares.rate_limit import CLIENT, Policies, rate_limit, rate_limit_by_field
+from aiogateway.middlewares.rate_limit import CLIENT, Policies, counting, rate_limit, rate_limit_by_field
 from aiogateway.middlewares.recaptcha import NAME as RECAPTCHA_FIELD
 from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
@@ -77,26 +77,28 @@ def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, t
     :param guard: None when tokens aren't read.
     """
     handler, metrics = proxy, tools.metrics
+    tokens = guard if route.auth != "public" else None
     by_field = {
         name: several for name in route.rate_limit_by if name != CLIENT and (several := policies.of(route, name))
     }
     wanted = set(by_field)
+    if by_field:
+        handler = rate_limit_by_field(handler, by_field, tools.limiter, metrics)
     if route.recaptcha and tools.recaptcha.configured:
         action = route.recaptcha if isinstance(route.recaptcha, str) else None
         handler = recaptcha(handler, tools.recaptcha, metrics, action)
         wanted.add(RECAPTCHA_FIELD)
     whole = bool(wanted)
-    guarded = guard if route.auth != "public" else None
-    if guarded is not None and route.owner is not None:
-        handler = owner(handler, route.owner, guarded)
+    if tokens is not None and route.owner is not None:
+        handler = owner(handler, route.owner, tokens)
         wanted |= {route.owner} if is_in_body(route.owner) else set()
-    if by_field:
-        handler = rate_limit_by_field(handler, by_field, tools.limiter, metrics)
     if wanted:
-        lenient = not whole and guarded is not None and guarded.observe
+        lenient = not whole and tokens is not None and tokens.observe
         handler = form(handler, sorted(wanted), tools.bodies, whole=whole, lenient=lenient)
     if route.recaptcha and not tools.recaptcha.configured:
         handler = unconfigured(metrics)
-    if by_client := policies.of(route, CLIENT):
-        handler = rate_limit(handler, by_client, tools.limiter, metrics)
-    return handler if guarded is None else auth(handler, route, guarded)
+    by_client = policies.of(route, CLIENT)
+    count = counting(by_client, tools.limiter, metrics)
+    if by_client:
+        handler = rate_limit(handler, count)
+    return handler if tokens is None else auth(handler, route, tokens, count)

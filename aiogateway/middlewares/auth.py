@@ -7,7 +7,7 @@ Observing, everything is judged in the same way and nothing is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp.hdrs import AUTHORIZATION
@@ -139,12 +139,15 @@ def unauthenticated(reason: str) -> Problem:
     return Problem("unauthenticated", REASONS[reason], headers=(("WWW-Authenticate", challenge),))
 
 
-def auth(inner: Handler, route: Route, guard: Guard) -> Handler:
+def auth(inner: Handler, route: Route, guard: Guard, refused: Callable[[Request], Awaitable[None]]) -> Handler:
     """Let pass whom the route's `auth` and `roles` allow.
 
+    :param refused: called before a request is refused that shows no user: the route's limits count it too.
     :raises Problem: `unauthenticated`, `forbidden`, `auth_unavailable`, `rate_limited`.
     """
-    optional, roles = route.auth == "optional", frozenset(route.roles)
+    roles = frozenset(route.roles)
+    optional = route.auth == "optional" and not roles
+    decides = route.owner is None
 
     async def answer(request: Request) -> Response:
         if optional and AUTHORIZATION not in request.headers:
@@ -154,9 +157,12 @@ def auth(inner: Handler, route: Route, guard: Guard) -> Handler:
             if roles and roles.isdisjoint(identity.roles):
                 raise Denied(forbidden("the token holds none of the roles that this path takes"), "role")
         except Denied as denied:
+            if request.identity is None and not guard.observe:
+                await refused(request)
             guard.deny(denied)
         else:
-            guard.allow()
+            if decides:
+                guard.allow()
         return await inner(request)
 
     return answer

@@ -37,6 +37,8 @@ def form(inner: Handler, wanted: Collection[str], bodies: Bodies, *, whole: bool
             request.fields = dict.fromkeys(wanted, ())
             return await inner(request)
         look = Look(request, wanted, late=whole)
+        if look.fault is not None and not lenient:
+            raise look.fault
         if whole:
             look.feed(await bodies.receive_whole(request))
         else:

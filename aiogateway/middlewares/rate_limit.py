@@ -1,15 +1,16 @@
 """How often a client may ask: each request is counted before anything is done for it.
 
 Rules: a client is its verified user, else its address; a named counter is one for all routes that name it; a value of a
-form's field has a count of its own, so that one account is not tried from many addresses. A request that one limit
-refuses counts for none. Every answer says how much is left (draft-ietf-httpapi-ratelimit-headers-10).
+form's field has a count of its own, so that one account is not tried from many addresses. Of the limits that are
+looked at together, first those of the client, then those of fields, one that refuses keeps the others from counting.
+Every answer says how much is left (draft-ietf-httpapi-ratelimit-headers-10).
 """
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from aiogateway.address import counted_as
@@ -25,6 +26,8 @@ from aiogateway.stores import LOGGED_UP_TO, Limiter, Policy, Verdict
 CLIENT: Final = "client"
 ADMITTED: Final = "admitted"
 REFUSED: Final = "refused"
+# Bytes; an e-mail address has at most 254 (RFC 5321 section 4.5.3).
+MAX_VALUE: Final = 320
 BACKENDS: Final = ("local", "redis")
 
 
@@ -42,7 +45,7 @@ class Policies:
                 wanted[route, by] = [(rate, self._scope(rate, by, _name(route))) for rate in route.rate_limit or ()]
         failures = [(rate, self._scope(rate, CLIENT, "failed authentications")) for rate in auth_failures]
         self._made = {key: self._policies(several, key[1]) for key, several in wanted.items()}
-        self.auth_failures = self._policies(failures, CLIENT, rare=True)
+        self.auth_failures = self._policies(failures, "failed authentication", rare=True)
 
     def of(self, route: Route, by: str) -> tuple[Policy, ...]:
         """The limits of a route that count by one thing."""
@@ -121,19 +124,30 @@ def refusal(verdicts: Iterable[Verdict]) -> Problem:
     return Problem("rate_limited", headers=(("Retry-After", str(max(wait, 1))),))
 
 
-def rate_limit(inner: Handler, policies: Sequence[Policy], limiter: Limiter, metrics: Metrics) -> Handler:
-    """Count by client.
-
-    :raises Problem: `rate_limited`.
-    """
+def counting(policies: Sequence[Policy], limiter: Limiter, metrics: Metrics) -> Callable[[Request], Awaitable[None]]:
+    """What counts a request by its client, and raises the `Problem` `rate_limited` when it is one too many."""
     judge = Judge(policies, metrics).judge
 
+    async def count(request: Request) -> None:
+        if policies:
+            identity = request.identity
+            who = f"user {identity.user}" if identity is not None else address_of(request)
+            checks = [(policy, who) for policy in policies]
+            verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
+            judge(request, verdicts, limiter.backend)
+
+    return count
+
+
+def rate_limit(inner: Handler, count: Callable[[Request], Awaitable[None]]) -> Handler:
+    """Count by client.
+
+    :param count: as `counting` makes it.
+    :raises Problem: `rate_limited`.
+    """
+
     async def answer(request: Request) -> Response:
-        identity = request.identity
-        who = f"user {identity.user}" if identity is not None else address_of(request)
-        checks = [(policy, who) for policy in policies]
-        verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
-        judge(request, verdicts, limiter.backend)
+        await count(request)
         return await inner(request)
 
     return answer
@@ -145,19 +159,21 @@ def rate_limit_by_field(
     """Count by what stands in fields of the body; a request without the field counts for its address.
 
     :param by: a field's name, as `form:email`, with its limits.
-    :raises Problem: `rate_limited`; `bad_request` for a field that stands there more than once.
+    :raises Problem: `rate_limited`; `bad_request` for a field that stands there more than once, or is too long.
     """
-    judges = {name: Judge(policies, metrics) for name, policies in by.items()}
+    judge = Judge([policy for policies in by.values() for policy in policies], metrics).judge
 
     async def answer(request: Request) -> Response:
+        checks = []
         for name, policies in by.items():
             values = request.fields[name]
             if len(values) > 1:
                 raise Problem("bad_request", "a field of the body is repeated")
-            who = f"value {folded(values[0])}" if values else address_of(request)
-            verdicts = await limiter.take([(policy, who) for policy in policies])
-            # What is left of another's account is nobody's business.
-            judges[name].judge(request, verdicts, limiter.backend, show=False)
+            who = f"value {spelled(values[0])}" if values else address_of(request)
+            checks += [(policy, who) for policy in policies]
+        verdicts = await limiter.take(checks)
+        # What is left of another's account is nobody's business.
+        judge(request, verdicts, limiter.backend, show=False)
         return await inner(request)
 
     return answer
@@ -167,6 +183,12 @@ def address_of(request: Request) -> str:
     return f"address {counted_as(request.client)}"
 
 
-def folded(value: bytes) -> str:
-    """A value in the one spelling that stands for all that a service may take for the same account."""
+def spelled(value: bytes) -> str:
+    """A value in the one spelling that stands for all that a service may take for the same account.
+
+    :raises Problem: `bad_request` for a value that names no account; the time to normalise grows with its square.
+    """
+    value = value.strip()
+    if len(value) > MAX_VALUE:
+        raise Problem("bad_request", "a field that limits count by is too long")
     return unicodedata.normalize("NFKC", value.decode("utf-8", "replace")).casefold().strip()

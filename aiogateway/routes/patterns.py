@@ -194,6 +194,20 @@ class Trie(Generic[T]):
                 node.parameter = node = node.parameter or _Node()
         node.leaf = leaf
 
+    def is_alone(self, segments: tuple[Segment, ...]) -> bool:
+        """Whether no other pattern leads on where this one, which was added, has its parameters."""
+        node: _Node[T] | None = self._root
+        for kind, text, _ in segments:
+            if node is None:
+                break
+            if kind is Kind.LITERAL:
+                node = node.literals.get(text)
+                continue
+            if len(node.literals) + len(node.prefixes) + (node.parameter is not None) + (node.tail is not None) > 1:
+                return False
+            node = node.prefixes.get(text) if kind is Kind.PREFIX else node.parameter
+        return True
+
     def find(self, raw: list[str], decoded: list[str], *, empty_tail: bool = False) -> tuple[T, dict[str, str]] | None:
         """The value of the most specific pattern that fits, and its parameters, raw.
 

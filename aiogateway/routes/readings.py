@@ -25,8 +25,9 @@ _OVERLONG: Final = re.compile(
     "[\udcc0\udcc1]|\udce0[\udc80-\udc9f]|\udcf0[\udc80-\udc8f]|\udcf8[\udc80-\udc87]|\udcfc[\udc80-\udc83]"
 )
 _SURROGATES: Final = re.compile("[\udc80-\udcff]+")
-# Where another part of a target may seem to begin.
+# Where another part of a target may seem to begin, and where segments may have less to them than they show.
 _CUT: Final = re.compile(r"[;?#].*", re.DOTALL)
+_LOOSE: Final = re.compile(r"[;?# ]|\.(?:/|$)|//|^/")
 
 
 def decode(text: str) -> str:
@@ -50,6 +51,9 @@ def lax_reading(segments: list[str]) -> list[str]:
         # Character by character: a long run of combining ones would take quadratic time to bring into order.
         whole = [unicodedata.normalize("NFKC", character) for character in _SURROGATES.sub("", text)]
         text = "".join(whole).replace("\\", "/")
+    text = text.casefold()
+    if _LOOSE.search(text) is None:
+        return text.split("/")
     *inner, last = [lax_segment(segment) for segment in text.split("/")]
     reading = [*filter(None, inner), last]
     if not DOTS.isdisjoint([segment.replace(" ", "") for segment in reading]):

@@ -23,8 +23,8 @@ from aiogateway.settings.variables import PoolSettings
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Paths that the gateway answers itself, whatever a table holds: balancers rely on them.
 OWN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-# Where a path's lax reading may differ from the path: case, escapes, dots and slashes at an end.
-_UNPLAIN: Final = re.compile(r"[A-Z%]|\.(?:/|$)|/$")
+# Where the lax reading of a path without escapes may differ from the path: case, dots and slashes at an end.
+_UNPLAIN: Final = re.compile(r"[A-Z]|\.(?:/|$)|/$")
 # What `Allow` lists first; the order that people expect.
 METHOD_ORDER: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -140,11 +140,16 @@ class Match(NamedTuple):
 
 
 class Meaning:
-    """What all patterns have in common that a lax upstream takes for one, and the upstreams of their routes."""
+    """What all patterns have in common that a lax upstream takes for one.
 
-    __slots__ = ("ends_in_tail", "upstreams")
+    :ivar alone: whether no path of theirs can be another's, as long as nothing in it is encoded.
+    :ivar upstreams: those of their routes.
+    """
+
+    __slots__ = ("alone", "ends_in_tail", "upstreams")
 
     def __init__(self, *, ends_in_tail: bool) -> None:
+        self.alone = False
         self.ends_in_tail = ends_in_tail
         self.upstreams: set[str] = set()
 
@@ -166,17 +171,20 @@ class Table:
         groups: dict[Shape, list[Route]] = {}
         for route in self.routes:
             groups.setdefault(route.shape, []).append(route)
-        meanings: dict[Shape, Meaning] = {}
+        known: dict[Shape, tuple[tuple[Segment, ...], Meaning]] = {}
         for group in groups.values():
             endpoint, first = _endpoint(group), group[0]
             lax = _lax_pattern(first.segments)
-            meaning = meanings.setdefault(shape_of(lax), Meaning(ends_in_tail=first.segments[-1].kind is Kind.TAIL))
+            is_tail = first.segments[-1].kind is Kind.TAIL
+            _, meaning = known.setdefault(shape_of(lax), (lax, Meaning(ends_in_tail=is_tail)))
             meaning.upstreams.update(route.upstream.name for route in group)
             self._lax_trie.add(lax, meaning)
             self._plain = self._plain and lax in (first.segments, ())
             self._trie.add(first.segments, (endpoint, meaning))
             if all(segment.kind is Kind.LITERAL for segment in first.segments):
                 self._literals[first.pattern] = Match(endpoint, NO_PARAMETERS, False)
+        for lax, meaning in known.values():
+            meaning.alone = self._plain and self._lax_trie.is_alone(lax)
 
     def match(self, path: str) -> Match:
         """Find the most specific pattern of a path; most paths are literal and cost one look into a dict.
@@ -199,7 +207,7 @@ class Table:
         if ";" in path and any(";" in value for value in params.values()):
             # RFC 3986 section 3.3: some servers take what follows for parameters, and look for a path without them.
             raise Problem("bad_request", "the path has a semicolon")
-        if not self._plain or _UNPLAIN.search(path) is not None:
+        if "%" in path or not (meaning.alone or (self._plain and _UNPLAIN.search(path) is None)):
             self._read_laxly(decoded, meaning, slash=slash)
         return Match(endpoint, params, slash)
 

@@ -64,7 +64,7 @@ class Variables(BaseModel):
     port: Port = _of("data path", 8000)
     admin_host: str = _of("data path", "127.0.0.1")
     admin_port: Port = _of("data path", 9000)
-    admin_token: SecretStr | None = _of("observability", None, secret=True)
+    admin_token: SecretStr | None = _of("guards", None, secret=True)
     public_docs: Boolean = _of("observability", False)
     config: Path | None = _of("data path", None)
     workers: Annotated[int, BeforeValidator(values.integer(1, 256))] = _of("data path", 1)

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,23 +91,23 @@ def test_what_clients_tell_of_themselves_is_removed(enforcing: Gateway, backend:
     assert [name for name in backend.one(path).names if "user" in name] == []
 
 
-GOOD = {
-    "no roles": signed(),
-    "a lower-case type": signed(typ="jwt"),
-    "no type": raw({"alg": "HS256"}, claims()),
-    "a key name": signed(kid="any"),
-    "other claims": signed(claims(iss="anyone", aud=["anything"], jti="1", iat=int(time.time()), deep={"a": [1]})),
-    "an expiry with a fraction": signed(claims(exp=time.time() + 600.5)),
-    "one that expired within the leeway": signed(claims(exp=int(time.time()) - 3)),
-    "a start within the leeway": signed(claims(nbf=int(time.time()) + 10)),
-    "a long one": signed(claims(text="x" * 3000)),
+GOOD: dict[str, Callable[[], str]] = {
+    "no roles": signed,
+    "a lower-case type": lambda: signed(typ="jwt"),
+    "no type": lambda: raw({"alg": "HS256"}, claims()),
+    "a key name": lambda: signed(kid="any"),
+    "other claims": lambda: signed(claims(iss="anyone", aud=["any"], jti="1", iat=int(time.time()), deep={"a": [1]})),
+    "an expiry with a fraction": lambda: signed(claims(exp=time.time() + 600.5)),
+    "one that expired within the leeway": lambda: signed(claims(exp=int(time.time()) - 3)),
+    "a start within the leeway": lambda: signed(claims(nbf=int(time.time()) + 25)),
+    "a long one": lambda: signed(claims(text="x" * 3000)),
 }
 
 
-@pytest.mark.parametrize("token", GOOD.values(), ids=GOOD)
-def test_good_tokens_pass(enforcing: Gateway, backend: Backend, token: str) -> None:
-    path = backend.serve(reply(), "/members")
-    assert [enforcing.get(path, bearer(token)).status for _ in range(2)] == [200, 200]
+@pytest.mark.parametrize("make", GOOD.values(), ids=GOOD)
+def test_good_tokens_pass(enforcing: Gateway, backend: Backend, make: Callable[[], str]) -> None:
+    path, field = backend.serve(reply(), "/members"), bearer(make())
+    assert [enforcing.get(path, field).status for _ in range(2)] == [200, 200]
     assert {seen.value("x-user-id") for seen in backend.seen(path)} == {"u1"}
 
 
@@ -148,14 +148,14 @@ HOSTILE: dict[str, str] = {
     "long expired": signed(claims(exp=int(time.time()) - 3600)),
     "expired beyond the leeway": signed(claims(exp=int(time.time()) - 35)),
     "no expiry": signed(claims(exp=None)),
-    "an expiry of text": raw(HEADER, claims(exp=str(int(time.time()) + 600))),
+    "an expiry of text": raw(HEADER, claims(exp=str(int(time.time()) + 86_400))),
     "an expiry without end": raw(HEADER, _claims_text("Infinity")),
     "an expiry that is no number": raw(HEADER, _claims_text("NaN")),
     "an expiry past all numbers": raw(HEADER, _claims_text("1e999")),
     "an expiry of many digits": raw(HEADER, _claims_text("9" * 5000)),
     "an expiry of true": raw(HEADER, claims(exp=True)),
     "an expiry below zero": raw(HEADER, claims(exp=-1)),
-    "a start in the future": signed(claims(nbf=int(time.time()) + 3600)),
+    "a start in the future": signed(claims(nbf=int(time.time()) + 40_000)),
     "a start of text": raw(HEADER, claims(nbf="tomorrow")),
     "no user": signed(claims(sub=None)),
     "an empty user": raw(HEADER, claims(sub="")),

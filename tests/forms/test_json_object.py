@@ -108,6 +108,7 @@ def test_a_member_is_found_at_the_objects_top(body: bytes, found: list[bytes]) -
         b'{"' + b"x" * 70000 + b'":1}',
         b'{"user_id":"' + b"x" * 70000 + b'"}',
         b'{"a":1 2}',
+        b"{" + b'"a":1,' * 2000 + b'"user_id":"u1"}',
     ],
 )
 def test_what_is_no_object_or_can_be_read_in_two_ways_is_refused(body: bytes) -> None:
@@ -131,7 +132,15 @@ def test_long_values_of_other_members_stream_by() -> None:
     assert found.values == [b"u1", b"u2"]
 
 
-@pytest.mark.parametrize("kind", ["application/json; charset=utf-16", "text/json", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json; charset=utf-16",
+        'application/json; x="; charset=utf-16"',
+        "text/json",
+        "application/x-www-form-urlencoded",
+    ],
+)
 def test_a_body_of_another_kind_is_not_read(kind: str) -> None:
     with pytest.raises(UnsupportedForm):
         scanner("json", "user_id", (kind,), ())

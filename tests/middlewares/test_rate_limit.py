@@ -12,10 +12,11 @@ from aiogateway.metrics import Metrics
 from aiogateway.middlewares.rate_limit import (
     Judge,
     Policies,
-    folded,
+    counting,
     rate_limit,
     rate_limit_by_field,
     refusal,
+    spelled,
 )
 from aiogateway.routes import Route, Table
 from aiogateway.settings.values import Rate
@@ -107,7 +108,9 @@ def test_limits_of_one_counter_keep_it_in_one_form(table: Table) -> None:
 async def test_a_request_over_the_limit_is_refused_until_there_is_room(
     table: Table, limiter: Limiter, clock: Clock
 ) -> None:
-    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
+    handler = rate_limit(
+        ok, counting(Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
+    )
     for left in (4, 3, 2, 1, 0):
         asked = request(head())
         await handler(asked)
@@ -123,7 +126,9 @@ async def test_a_request_over_the_limit_is_refused_until_there_is_room(
 
 
 async def test_a_user_has_one_count_wherever_they_are_and_an_address_another(table: Table, limiter: Limiter) -> None:
-    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
+    handler = rate_limit(
+        ok, counting(Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
+    )
 
     async def ask(user: str | None, peer: str) -> bool:
         asked = request(head())
@@ -177,7 +182,9 @@ async def test_a_repeated_field_is_nobodys_count(table: Table, limiter: Limiter)
 
 async def test_decisions_are_counted_by_policy(table: Table, limiter: Limiter) -> None:
     metrics = Metrics()
-    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/login"), "client"), limiter, metrics)
+    handler = rate_limit(
+        ok, counting(Policies(table.routes, ()).of(route(table, "/login"), "client"), limiter, metrics)
+    )
     for _ in range(5):
         await handler(request(head()))
     with pytest.raises(Problem):
@@ -203,4 +210,12 @@ def test_several_limits_are_members_of_one_list(table: Table) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", "\u00df".encode(), b" x "])
 def test_any_bytes_have_a_folded_spelling(value: bytes) -> None:
-    assert folded(folded(value).encode()) == folded(value)
+    assert spelled(spelled(value).encode()) == spelled(value)
+
+
+def test_what_is_too_long_for_an_account_is_refused_before_it_is_looked_at() -> None:
+    assert spelled(b"a@b.c" + b" " * 60_000) == "a@b.c"
+    for value in (b"a" * 321, ("\u0300" * 16000 + "\u0316" * 16000).encode()):
+        with pytest.raises(Problem) as caught:
+            spelled(value)
+        assert caught.value.code == "bad_request"

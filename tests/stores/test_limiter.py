@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from aiogateway.settings import read
 from aiogateway.stores import Limiter, Policy, SharedCounters, limiter_from
-from aiogateway.stores.redis import PATIENCE, RedisCounters
+from aiogateway.stores.redis import RedisCounters
 from tests.clock import eventually
 from tests.redis_server import RedisServer
 
@@ -85,22 +85,25 @@ async def test_when_redis_dies_this_machine_goes_on_from_what_it_knows_and_says_
         assert (limiter.backend, limiter.fallbacks) == ("local", 4)
 
 
-async def test_many_in_flight_when_redis_stands_still_wait_once_and_later_ones_not_at_all(redis: RedisServer) -> None:
+async def test_many_in_flight_when_redis_stands_still_wait_once_and_later_ones_not_at_all(
+    redis: RedisServer, patience: float
+) -> None:
     async with limiter_for(redis) as limiter:
         redis.pause()
         with capture_logs() as lines:
             start = time.monotonic()
             told = await asyncio.gather(*(limiter.take([(LOGIN, "a")]) for _ in range(200)))
-            assert time.monotonic() - start < PATIENCE + SLACK
+            assert time.monotonic() - start < patience + SLACK
             assert sum(verdict.admitted for (verdict,) in told) == 5
             start = time.monotonic()
             for _ in range(200):
                 assert not (await limiter.take([(LOGIN, "a")]))[0].admitted
-            assert time.monotonic() - start < 200 * PATIENCE / 5
+            assert time.monotonic() - start < 200 * patience / 5
         assert events(lines) == [DOWN]
         assert limiter.fallbacks == 400
 
 
+@pytest.mark.usefixtures("patience")
 async def test_redis_decides_again_once_it_is_back(redis: RedisServer) -> None:
     async with limiter_for(redis) as limiter:
         with capture_logs() as lines:
@@ -140,7 +143,9 @@ async def test_a_redis_that_answers_but_cannot_count_stays_out_of_it() -> None:
     assert [(line["event"], line["fault"]) for line in lines] == [(DOWN, "OutOfMemoryError")]
 
 
-async def test_under_load_every_request_is_decided_while_redis_stops_and_starts(redis: RedisServer) -> None:
+async def test_under_load_every_request_is_decided_while_redis_stops_and_starts(
+    redis: RedisServer, patience: float
+) -> None:
     longest, decided, stopping = 0.0, 0, False
 
     async def ask(limiter: Limiter, who: str) -> None:
@@ -166,24 +171,24 @@ async def test_under_load_every_request_is_decided_while_redis_stops_and_starts(
             stopping = True
             await asyncio.gather(*asking)
     assert decided > 100
-    assert longest < PATIENCE + SLACK
+    assert longest < patience + SLACK
     said = events(lines)
     assert said == [DOWN, BACK] * (len(said) // 2)
     assert len(said) >= 8
 
 
-async def test_a_failure_from_before_an_outage_begins_no_new_one(redis: RedisServer) -> None:
+async def test_a_failure_from_before_an_outage_begins_no_new_one(redis: RedisServer, patience: float) -> None:
     async with limiter_for(redis) as limiter:
         redis.pause()
         with capture_logs() as lines:
             early = asyncio.create_task(limiter.take([(LOGIN, "a")]))
-            await asyncio.sleep(PATIENCE / 2)
+            await asyncio.sleep(patience / 2)
             late = asyncio.create_task(limiter.take([(LOGIN, "a")]))
             await early
             redis.resume()
             await late
             await eventually(lambda: limiter.backend == "redis", "redis is asked again")
-            await asyncio.sleep(2 * PATIENCE)
+            await asyncio.sleep(2 * patience)
         assert events(lines) == [DOWN, BACK]
 
 

@@ -96,7 +96,7 @@ def check_reset(policy: Policy, state: bytes, now: int, refused: Verdict) -> Non
 
 
 @pytest.mark.parametrize("logged", [True, False])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_no_window_ever_admits_more_than_the_limit_and_room_comes_free_in_time(
     logged: bool, data: st.DataObject
@@ -169,7 +169,7 @@ def test_any_bytes_are_a_state(state: bytes, logged: bool, limit: int, now: int)
     assert start + len(change) <= STATE_BYTES
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), logged=st.booleans())
 def test_a_write_that_was_cut_short_lets_no_other_event_leave_early(data: st.DataObject, logged: bool) -> None:
     """A process may be killed between any two of the eight-byte words that it writes."""

@@ -16,8 +16,11 @@ USER = "u1"
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """The claims of a good token, ten minutes to live, with `changed` over them; a claim set to None is left out."""
-    made = {"sub": USER, "exp": int(time.time()) + 600, **changed}
+    """The claims of a good token, a day to live, with `changed` over them; a claim set to None is left out.
+
+    Tables of tokens are made when tests are collected, and used much later.
+    """
+    made = {"sub": USER, "exp": int(time.time()) + 86_400, **changed}
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -257,8 +257,16 @@ def web_url(value: object) -> str:
 
 def redis_url(value: object) -> str:
     """A Redis URL; it may hold a password, so it is never repeated."""
+    wanted = "must be a redis://, rediss:// or unix:// URL"
     if not isinstance(value, str) or not value.strip().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+        raise ValueError(wanted)
+    from redis.asyncio.connection import parse_url  # a tenth of a second, which most don't need
+
+    try:
+        parse_url(value.strip())
+        _ = urlsplit(value.strip()).port
+    except (ValueError, TypeError):
+        raise ValueError(wanted) from None
     return value.strip()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from mmap import mmap
 from typing import Final
 
@@ -20,9 +21,21 @@ _ERROR_CHECK: Final = 2
 # More than a mutex or its attributes need anywhere, and a line of the cache, so that no two locks share one.
 _BYTES: Final = 64
 
+# Nanoseconds a lock is waited for. Nobody holds one for more than some microseconds, unless it is not being run.
+PATIENCE: Final = 50_000_000
+
 _C: Final = ctypes.CDLL(None)
-_lock: Final = _C.pthread_mutex_lock
+_try: Final = _C.pthread_mutex_trylock
+_wait: Final = _C.pthread_mutex_timedlock
 _unlock: Final = _C.pthread_mutex_unlock
+
+
+class Stuck(Exception):
+    """A process holds a lock and doesn't go on: it was stopped (SIGSTOP, a debugger) in the microseconds of a check."""
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
 class Locks:
@@ -53,11 +66,17 @@ class Locks:
     def hold(self, number: int) -> None:
         """Wait for a lock and hold it; one that is held already stays so.
 
+        :raises Stuck: another process holds it for longer than `PATIENCE`.
         :raises OSError: the lock is broken.
         """
         mutex = self._mutexes[number]
-        failed = _lock(mutex)
+        failed = _try(mutex)
+        if failed == errno.EBUSY:
+            end = time.clock_gettime_ns(time.CLOCK_REALTIME) + PATIENCE
+            failed = _wait(mutex, ctypes.byref(_Timespec(*divmod(end, 10**9))))
         if failed:
+            if failed == errno.ETIMEDOUT:
+                raise Stuck
             if failed == errno.EOWNERDEAD:
                 failed = _C.pthread_mutex_consistent(mutex)
             if failed != errno.EDEADLK:  # it is held already; to let go of it twice does no harm

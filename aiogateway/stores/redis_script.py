@@ -144,5 +144,5 @@ def verdicts_from(reply: object, count: int) -> list[Verdict]:
             Verdict(admits == 1, remains, reset / _MICROSECONDS)
             for _, admits, remains, reset in zip(range(count), admitted, remaining, resets, strict=True)
         ]
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Unavailable("no answer of the script") from None

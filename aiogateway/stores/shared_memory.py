@@ -21,7 +21,7 @@ from mmap import mmap
 from typing import Final
 
 from aiogateway.stores.checks import Checks
-from aiogateway.stores.locks import Locks
+from aiogateway.stores.locks import Locks, Stuck
 from aiogateway.stores.slots import NONE, Place, Slots
 from aiogateway.stores.windows import EMPTY, WEIGH, Policy, Verdict, Weighed, uncounted
 
@@ -82,7 +82,7 @@ class SharedCounters:
             if verdict[0]:
                 self._write(policy, slot, start, change, now)
             return [verdict]
-        except _Full:
+        except (_Full, Stuck):
             return [_refused(policy)]
         finally:
             self._locks.let_go()
@@ -94,7 +94,7 @@ class SharedCounters:
             for (policy, _), slot, (verdict, start, change) in zip(checks, slots, weighed, strict=True):
                 if verdict.admitted:
                     self._write(policy, slot, start, change, now)
-        except _Full:
+        except (_Full, Stuck):
             return
         finally:
             self._locks.let_go()
@@ -113,6 +113,8 @@ class SharedCounters:
             slot = own.find(place, beat)
             state = self._beginning(policy, beat) if slot == NONE else own.state(slot)
             return uncounted(policy, WEIGH[policy.logged](policy, state, 0, self._clock())[0])
+        except Stuck:
+            return _refused(policy)
         finally:
             self._locks.let_go()
 
@@ -125,7 +127,7 @@ class SharedCounters:
             for (policy, _), slot, (_, start, change) in zip(checks, slots, weighed, strict=True):
                 self._write(policy, slot, start, change, now)
             return verdicts
-        except _Full:
+        except (_Full, Stuck):
             return [_refused(policy) for policy, _ in checks]
         finally:
             self._locks.let_go()

@@ -10,7 +10,7 @@ import pytest
 
 from aiogateway.proxy.parsing import MAX_FIELD, MAX_HEAD, MAX_TARGET
 
-from .harness import Backend, Cut, Gateway, reply
+from .harness import Backend, Gateway, reply, request
 
 EVIL = "/b/evil"
 SMUGGLED = b"GET /b/evil HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -29,6 +29,13 @@ def at(target: bytes, *fields: bytes) -> bytes:
 
 def host(value: bytes) -> bytes:
     return at(b"PATH", b"Host:" + value)
+
+
+def filled(size: int) -> bytes:
+    """A GET whose fields have so many bytes in all."""
+    lines = [b"Host: a", *[b"X: " + b"a" * 20_000] * 3]
+    left = size - sum(len(line) + 2 for line in lines) - len(b"X: \r\n")
+    return at(b"PATH", *lines, b"X: " + b"a" * left)
 
 
 REFUSED = {
@@ -129,10 +136,11 @@ REFUSED = {
     "Connection names a token": (GET + b"Authorization: x\r\nConnection: close, Authorization\r\n\r\n", 400),
     "Connection names cookies": (GET + b"Connection: x\r\nConnection: cookie\r\n\r\n", 400),
     "101 fields": (GET + b"X: y\r\n" * 100 + b"\r\n", 431),
-    "a long value": (GET + b"X: " + b"a" * MAX_FIELD + b"\r\n\r\n", 431),
+    "a long value": (GET + b"X: " + b"a" * MAX_FIELD + b"a\r\n\r\n", 431),
     "a long name": (GET + b"X" * MAX_FIELD + b": a\r\n\r\n", 431),
     "fields that are long together": (GET + (b"X: " + b"a" * 20_000 + b"\r\n") * 4 + b"\r\n", 431),
-    "fields one byte too long": (GET + b"".join(b"X: %b\r\n" % (b"a" * n) for n in (21_836, 21_836, 21_843)), 431),
+    "fields one byte too long": (filled(MAX_HEAD + 1), 431),
+    "a request behind the last one": (GET + b"Connection: keep-alive, close\r\n\r\n" + SMUGGLED, 400),
     "a loop": (GET + b"Via: 1.1 aiogateway, 1.1 aiogateway, 1.1 aiogateway\r\nConnection: close\r\n\r\n", 508),
     "an empty expectation": (LENGTH + b"5\r\nExpect:\r\n\r\nhello", 417),
     "a list of expectations": (LENGTH + b"5\r\nExpect: 100-continue, 100-continue\r\n\r\nhello", 417),
@@ -161,7 +169,7 @@ REFUSED = {
             (b" ,chunked", 501),
             (b" chunked;q=1", 501),
             (b' "chunked"', 501),
-            (b"", 501),
+            (b"", 400),
             (b" chunked, identity", 400),
             (b" chunked, chunked", 400),
             (b" chunked,", 400),
@@ -205,33 +213,12 @@ REFUSED = {
     "chunks that end in bare LFs": (CHUNKED + b"5\r\nhello\r\n0\n\n" + SMUGGLED, 400),
     "a trailer that is a length": (CHUNKED + b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n", 400),
     "a trailer that is a coding": (CHUNKED + b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "a trailer that is a Host": (CHUNKED + b"5\r\nhello\r\n0\r\nHost: b\r\nX: y\r\n\r\n", 400),
     "a folded trailer": (CHUNKED + b"5\r\nhello\r\n0\r\nX: 1\r\n 2\r\n\r\n", 400),
     "a trailer that is a request": (CHUNKED + b"5\r\nhello\r\n0\r\n" + SMUGGLED, 400),
-    "many trailers": (CHUNKED + b"5\r\nhello\r\n0\r\n" + b"X: y\r\n" * 200 + b"\r\n", 400),
+    "many trailers": (CHUNKED + b"5\r\nhello\r\n0\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
 }
 """What is refused, with its status: nothing of it goes upstream, and the connection ends."""
-
-
-def sent_to(gateway: Gateway, backend: Backend, raw: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[str, bytes]]]:
-    """Send a case.
-
-    :returns: status and body of every answer up to the connection's end, and first line and body of every request
-        that the upstream saw, `PATH` for its path.
-    """
-    path = backend.serve(reply())
-    before = len(backend.requests)
-    answers = []
-    with gateway.client() as client:
-        client.push(raw.replace(b"PATH", path.encode()))
-        client.half_close()
-        try:
-            while not client.wire.ended():
-                answer = client.read()
-                answers.append((answer.status, answer.data))
-        except Cut as cut:
-            assert not cut.had, "an answer was cut"
-    seen = [(f"{each.method} {each.target.replace(path, 'PATH')}", each.body.data) for each in backend.requests[before:]]
-    return answers, seen
 
 
 @pytest.mark.parametrize(("raw", "status"), REFUSED.values(), ids=REFUSED)
@@ -246,3 +233,113 @@ def test_it_is_refused_and_nothing_goes_upstream(gateway: Gateway, backend: Back
         assert EVIL.encode() not in answer.data and path.encode() not in answer.data
         assert client.hung_up()
     assert backend.requests[before:] == []
+
+
+Seen = list[tuple[str, bytes]]
+ONE: Seen = [("GET PATH", b"")]
+POSTED: Seen = [("POST PATH", b"hello")]
+KEPT, CLOSED = True, False
+TAKEN: dict[str, tuple[bytes, list[int], bool, Seen]] = {
+    "a plain request": (GET + b"\r\n", [200], KEPT, ONE),
+    "an empty line before it": (b"\r\n" + GET + b"\r\n", [200], KEPT, ONE),
+    "two spaces in the request line": (b"GET  PATH  HTTP/1.1\r\nHost: a\r\n\r\n", [200], KEPT, ONE),
+    "HTTP/1.0": (b"GET PATH HTTP/1.0\r\n\r\n", [200], CLOSED, ONE),
+    "HTTP/1.0, kept": (b"GET PATH HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [200], KEPT, ONE),
+    "absolute form": (at(b"http://aPATH", b"Host: a"), [200], KEPT, ONE),
+    "absolute form in capitals": (at(b"HTTP://A:80PATH", b"Host: a:80"), [200], KEPT, ONE),
+    "absolute form of https": (at(b"https://aPATH", b"Host: a"), [200], KEPT, ONE),
+    "absolute form in HTTP/1.0": (b"GET http://aPATH HTTP/1.0\r\n\r\n", [200], CLOSED, ONE),
+    "a query with odd characters": (
+        at(b"PATH?a=b;c&d='\"<>[]{}|\\^`"),
+        [200],
+        KEPT,
+        [("GET PATH?a=b;c&d='\"<>[]{}|\\^`", b"")],
+    ),
+    "a query with two marks": (at(b"PATH??a?/../b"), [200], KEPT, [("GET PATH??a?/../b", b"")]),
+    "an IPv6 Host": (host(b" [::1]:8000"), [200], KEPT, ONE),
+    "a Host with port 65535": (host(b" a.b:65535"), [200], KEPT, ONE),
+    "a Host with spaces around": (host(b"\t a \t"), [200], KEPT, ONE),
+    "a star for OPTIONS": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [400], CLOSED, []),
+    "OPTIONS": (b"OPTIONS PATH HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n", [405], KEPT, []),
+    "TRACE": (b"TRACE PATH HTTP/1.1\r\nHost: a\r\nMax-Forwards: 5\r\n\r\n", [405], KEPT, []),
+    "a method no route has": (b"PROPFIND PATH HTTP/1.1\r\nHost: a\r\n\r\n", [405], KEPT, []),
+    "100 fields": (GET + b"X: y\r\n" * 99 + b"\r\n", [200], KEPT, ONE),
+    "fields of the most bytes": (filled(MAX_HEAD), [200], KEPT, ONE),
+    "a length with zeros": (LENGTH + b"0005\r\n\r\nhello", [200], KEPT, POSTED),
+    "a length with spaces around": (LENGTH + b"\t 5 \t\r\n\r\nhello", [200], KEPT, POSTED),
+    "a length that is too short": (LENGTH + b"5\r\n\r\nhello, world\r\n\r\n", [400], CLOSED, []),
+    "a body of GET": (GET + b"Content-Length: 33\r\n\r\n" + SMUGGLED, [200], KEPT, [("GET PATH", SMUGGLED)]),
+    "a body of DELETE in chunks": (
+        b"DELETE PATH HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + HELLO,
+        [200],
+        KEPT,
+        [("DELETE PATH", b"hello")],
+    ),
+    "chunks": (CHUNKED + HELLO, [200], KEPT, POSTED),
+    "chunks in capitals": (CODING + b"\tCHUNKED \r\n\r\n" + HELLO, [200], KEPT, POSTED),
+    "no chunks": (CHUNKED + b"0\r\n\r\n", [200], KEPT, [("POST PATH", b"")]),
+    "a chunk size with zeros": (CHUNKED + b"0" * 100 + b"5\r\nhello\r\n000\r\n\r\n", [200], KEPT, POSTED),
+    "chunks with extensions": (CHUNKED + b'5;a;b=c;d="e;\\"f"\r\nhello\r\n0;g=h\r\n\r\n', [200], KEPT, POSTED),
+    "chunks with a long extension": (CHUNKED + b"5;" + b"a" * 9000 + b"\r\nhello\r\n0\r\n\r\n", [200], KEPT, POSTED),
+    "trailers, which are dropped": (
+        CHUNKED + b"5\r\nhello\r\n0\r\nAuthorization: x\r\nX-User-Id: root\r\n\r\n",
+        [200],
+        KEPT,
+        POSTED,
+    ),
+    "two requests": (GET + b"\r\n" + GET + b"\r\n", [200, 200], KEPT, ONE + ONE),
+    "a request behind a length": (LENGTH + b"5\r\n\r\nhello" + GET + b"\r\n", [200, 200], KEPT, POSTED + ONE),
+    "a request behind chunks": (CHUNKED + HELLO + SMUGGLED, [200], CLOSED, POSTED),
+    "a request behind trailers": (CHUNKED + b"5\r\nhello\r\n0\r\nX: y\r\n\r\n" + SMUGGLED, [200], CLOSED, POSTED),
+    "a request behind an upgrade": (
+        GET + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n" + SMUGGLED,
+        [200],
+        CLOSED,
+        ONE,
+    ),
+    "a request behind an upgrade to HTTP/2": (
+        GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n" + SMUGGLED,
+        [200],
+        CLOSED,
+        ONE,
+    ),
+    "a body behind an upgrade": (
+        LENGTH + b"5\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello" + SMUGGLED,
+        [200],
+        CLOSED,
+        POSTED,
+    ),
+    "an upgrade alone": (GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", [200], KEPT, ONE),
+    "an upgrade that Connection doesn't name": (GET + b"Upgrade: websocket\r\n\r\n", [200], KEPT, ONE),
+    "Connection names a field of its own": (GET + b"Connection: x-own\r\nX-Own: 1\r\n\r\n", [200], KEPT, ONE),
+    "an expectation": (LENGTH + b"5\r\nExpect: 100-CONTINUE\r\n\r\nhello", [200], KEPT, POSTED),
+    "an expectation without a body": (GET + b"Expect: 100-continue\r\n\r\n", [200], KEPT, ONE),
+    "an expectation of HTTP/1.0": (
+        b"POST PATH HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+        [200],
+        CLOSED,
+        POSTED,
+    ),
+    "a loop that isn't yet": (GET + b"Via: 1.1 aiogateway, 1.0 b\r\nVia: 1.1 aiogateway\r\n\r\n", [200], KEPT, ONE),
+}
+"""What is understood: the statuses of its answers, whether the connection goes on, and what the upstream sees."""
+
+
+@pytest.mark.parametrize(("raw", "statuses", "kept", "seen"), TAKEN.values(), ids=TAKEN)
+def test_the_upstream_sees_what_the_client_clearly_asked_for(
+    gateway: Gateway, backend: Backend, raw: bytes, statuses: list[int], kept: bool, seen: Seen
+) -> None:
+    before = len(backend.requests)
+    path = backend.serve(reply(body=b""))
+    with gateway.client() as client:
+        client.push(raw.replace(b"PATH", path.encode()))
+        assert [client.read().status for _ in statuses] == statuses
+        if kept:  # and nothing is left over that would be taken for a request
+            assert client.ask(request("GET", "/healthz")).json() == {"status": "ok"}
+        else:
+            assert client.hung_up()
+    found = backend.requests[before:]
+    assert [(f"{each.method} {each.target.replace(path, 'PATH')}", each.body.data) for each in found] == seen
+    hosts = {value for each in found for value in each.values("host")}
+    assert hosts <= {f"127.0.0.1:{backend.port}"}
+    assert not any({"x-user-id", "x-own", "upgrade", "trailer", "expect"} & each.names for each in found)

@@ -10,7 +10,14 @@ from tests.programs import running
 
 HOLDING = """
 import os, time
-from aiogateway.stores.locks import Locks
+from aiogateway.stores.locks import Locks, Stuck
+
+def hold(number):
+    try:
+        locks.hold(number)
+    except Stuck:
+        print("stuck", flush=True)
+        hold(number)
 
 locks = Locks(2)
 locks.hold(0)
@@ -19,7 +26,7 @@ if pid == 0:
     locks.let_go()  # what its parent holds is not the child's
     locks.hold(1)
     print("holds", flush=True)
-    locks.hold(0)
+    hold(0)
     print("has both", flush=True)
     locks.let_go()
     time.sleep(60)
@@ -30,6 +37,13 @@ time.sleep(60)
 def test_who_dies_with_a_lock_leaves_it_to_the_next() -> None:
     with running(HOLDING) as program:
         program.lines("holds", 1)
+        os.kill(program.process.pid, signal.SIGKILL)
+        assert program.lines("has both", 1) == [""]
+
+
+def test_who_is_stopped_with_a_lock_stops_nobody_else() -> None:
+    with running(HOLDING) as program:
+        program.lines("stuck", 2)
         os.kill(program.process.pid, signal.SIGKILL)
         assert program.lines("has both", 1) == [""]
 

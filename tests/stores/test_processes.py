@@ -140,6 +140,7 @@ while counters.peek(policy, "one").remaining and time.monotonic() < end:
     time.sleep(0.01)
 os.kill(survivor, signal.SIGKILL)
 os.waitpid(survivor, 0)
+os.close(write)
 print("left", counters.peek(policy, "one").remaining, len(os.read(read, 10_000)) <= 300, flush=True)
 """
 )
@@ -148,3 +149,31 @@ print("left", counters.peek(policy, "one").remaining, len(os.read(read, 10_000))
 def test_processes_killed_at_any_time_hold_up_nobody_and_let_nobody_through_twice() -> None:
     said = run(KILLED)
     assert (said.stdout, said.stderr, said.returncode) == ("left 0 True\n", "", 0)
+
+
+MEMORY = (
+    COMMON
+    + """
+import re
+
+def kib(name):
+    with open("/proc/self/status") as file:
+        return int(re.search(name + r":\\s*(\\d+) kB", file.read())[1])
+
+policy = Policy("p", 5, 3600, "s", True)
+before = kib("VmSize"), kib("RssShmem")
+counters = SharedCounters(1_000_000)
+for number in range(100):
+    counters.take([(policy, str(number))])
+    counters.peek(policy, "nobody" + str(number))
+print(kib("VmSize") - before[0], kib("RssShmem") - before[1])
+"""
+)
+
+
+def test_a_million_counters_have_room_in_128_mib_and_take_it_only_as_they_come() -> None:
+    said = run(MEMORY)
+    assert (said.stderr, said.returncode) == ("", 0)
+    most, touched = (int(kib) for kib in said.stdout.split())
+    assert 64 << 10 < most <= 128 << 10
+    assert touched < 2 << 10

@@ -138,11 +138,14 @@ def test_several_new_counters_of_one_check_each_have_their_own() -> None:
 
 def test_an_event_is_of_the_time_when_all_locks_were_held() -> None:
     """A new counter may have to wait for a second one."""
-    start, minute = 10**15, Policy("1/minute", 1, 60, "once", logged=True)
-    times = iter([start + second * SECOND for second in (0, 30, 89, 91)])
-    counters = SharedCounters(1, lambda: next(times))
+    clock, minute = Nanoseconds(), Policy("1/minute", 1, 60, "once", logged=True)
+    before = iter([clock.now])
+    counters = SharedCounters(1, lambda: next(before, clock.now))
+    clock.advance(30)
     assert counters.take([(minute, "a")])[0].admitted
+    clock.advance(59)
     assert not counters.take([(minute, "a")])[0].admitted
+    clock.advance(2)
     assert counters.take([(minute, "a")])[0].admitted
     counters.close()
 

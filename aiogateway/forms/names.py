@@ -32,7 +32,7 @@ MOST_FIELDS: Final = 2000
 
 # What some drop of a name: controls, halves of pairs, and the dot that is left of a Turkish capital I in lower case.
 _DROPPED: Final = re.compile("[\0-\x1f\x7f\u0307\ud800-\udfff]")
-# Rack drops brackets before a name and behind it, PHP reads single quotes as quotes, e-mail parsers drop `<>`.
+# Rack 2 drops brackets before a name and behind it, PHP reads single quotes as quotes, e-mail parsers drop `<>`.
 _AROUND: Final = " []'\"<>"
 # Where an index begins in PHP, Rails and Express, or a member in Spring and ASP.NET.
 _INDEX: Final = re.compile(r"[\[\].]")

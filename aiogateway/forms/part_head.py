@@ -92,8 +92,11 @@ def _disposed(value: str) -> tuple[bytes, bool]:
             raise MalformedForm
         at = found.end()
         text = parameters[name] = found[3] if found[2] is None else found[2]
-        # A backslash before a quotation mark escapes it for some, and ends the value for others.
-        if text.endswith("\\") or ("*" in name and name != "filename*"):
+        extended = name == "filename*"
+        # A backslash before a quotation mark escapes it for some, and ends the value for others; PHP takes what stands
+        # between single quotes for quoted.
+        quoted = text.endswith("\\") or (found[2] is None and "'" in text and not extended)
+        if quoted or ("*" in name and not extended):
             raise MalformedForm
     if "name" not in parameters or "\\" in parameters["name"]:
         raise MalformedForm

@@ -143,7 +143,11 @@ class Receiving(RequestHandler):
     def _refuse(self, exc: Exception) -> None:
         """Answer that what is arriving can't be taken, after the requests before it, and listen no more."""
         self._deaf = True
-        self._messages.append((_ErrInfo(400, exc, ""), EMPTY_PAYLOAD))
+        error = _ErrInfo(400, exc, ""), EMPTY_PAYLOAD
+        self._messages.append(error)
+        self._break_body()
+        # Once more for what is still to come: the connection lingers over it, so that the client can read its answer.
+        self._messages.append(error)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from aiogateway.errors import Problem
 from aiogateway.routes import Table, configure
 from aiogateway.routes.patterns import Kind, Segment, Trie, parse, shape_of, split
+from aiogateway.routes.readings import lax_reading
+from tests.config_folders import load
 
 PATTERNS = [
     "/",
@@ -258,3 +262,153 @@ def test_any_pattern_is_parsed_or_refused_with_a_reason(pattern: str) -> None:
         assert str(error)
     else:
         assert len(segments) == pattern.count("/")
+
+
+GUARDED = ["/a/login", "/a/Top/{x}", "/a/b/", "/a/pre-fix", "/a/in/{rest:path}", "/a/{x}/log"]
+OPEN = ["/a/{x}", "/a/pre-{x}", "/a/{x}/{y}", "/{rest:path}", "/a/a;b"]
+
+
+@pytest.fixture(scope="module")
+def tricky(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Guarded routes, and laxer ones that take almost anything beside them."""
+    routes = "\n".join(f'[[route]]\npath = "{path}"\nupstream = "b"\nencoded_slash = true\n' for path in GUARDED + OPEN)
+    return load(tmp_path_factory.mktemp("tricky"), routes)
+
+
+def tidied(path: str) -> str:
+    """Without empty segments, as many servers read a path."""
+    return "/" + "/".join(filter(None, path.split("/"))) + ("/" if path.endswith("/") else "")
+
+
+def each(path: str, change: Callable[[str], str]) -> str:
+    return "/".join(map(change, path.split("/")))
+
+
+UPSTREAMS: dict[str, Callable[[str], str]] = {
+    "is plain": unquote,
+    "folds case": lambda path: unquote(path).casefold(),
+    "folds capitals": lambda path: unquote(path).upper(),
+    "decodes twice": lambda path: unquote(unquote(path)),
+    "merges slashes": lambda path: tidied(unquote(path)),
+    "drops a slash at the end": lambda path: unquote(path).rstrip("/"),
+    "adds a slash at the end": lambda path: unquote(path) + "/",
+    "cuts parameters off": lambda path: each(unquote(path), lambda segment: segment.partition(";")[0]),
+    "cuts dots and spaces off": lambda path: each(unquote(path), lambda segment: segment.rstrip(". ")),
+    "drops what it can't decode": lambda path: unquote(path, errors="ignore"),
+    "does it all": lambda path: tidied(
+        each(unquote(unquote(path, errors="ignore")), lambda s: s.partition(";")[0].strip(" ").rstrip(". ").casefold())
+    ).rstrip("/"),
+}
+
+
+def served_as(path: str, folded: bool) -> str | None:
+    """The pattern whose handler an upstream runs for what it has made of a path."""
+    segments = path[1:].split("/")
+    known = [(pattern, parse(pattern.casefold() if folded else pattern)) for pattern in GUARDED + OPEN]
+    fitting = [(rank(parsed), pattern) for pattern, parsed in known if fits(parsed, segments)]
+    return min(fitting)[1] if fitting else None
+
+
+parts = st.sampled_from(
+    [
+        "a",
+        "a",
+        "a",
+        "login",
+        "LOGIN",
+        "top",
+        "pre-fix",
+        "pre-FIX",
+        "pre-",
+        "in",
+        "log",
+        "b",
+        "x",
+        ".",
+        "..",
+        ";",
+        ";x",
+        "%3Bx",
+        "%2e",
+        "%20",
+        "%2F",
+        "%252F",
+        "%256c",
+        "og",
+        "%6C",
+        "%FF",
+        "/",
+        "/",
+        "//",
+        "%C5%BF",
+        "%E2%84%AA",
+        "%25",
+        "In",
+        "A",
+        "Log/",
+        "%252e",
+        ".",
+        "x",
+    ]
+)
+
+
+@given(st.lists(parts, min_size=1, max_size=7).map(lambda found: "/a/" + "".join(found)))
+def test_no_upstream_finds_a_guarded_route_behind_a_path_that_meant_an_open_one(tricky: Table, path: str) -> None:
+    try:
+        meant = tricky.match(path).endpoint.pattern
+    except Problem as problem:
+        assert problem.code in ("bad_request", "route_not_found")
+        return
+    if meant in GUARDED:
+        return
+    for name, reads in UPSTREAMS.items():
+        read = reads(path)
+        served = served_as(read.casefold() if "capitals" in name else read, "capitals" in name or read.islower())
+        assert served not in GUARDED, f"an upstream that {name} reads {read!r}"
+        assert not {".", ".."} & set(read.split("/")), f"an upstream that {name} reads {read!r}"
+
+
+@pytest.mark.parametrize(
+    ("segments", "reading"),
+    [
+        (["a", "B", ""], ["a", "b", ""]),
+        (["a;b", ";", "c?d", "e#f"], ["a", "c", "e"]),
+        (["a. .", " b ", "..."], ["a", "b", "..."]),
+        (["%2f", "a%2Fb"], ["a", "b"]),
+        (["%4a%254b"], ["jk"]),
+        (["\uff21\uff0f\uff22\u00a0", "\udcffx"], ["a", "b", "x"]),
+        (["/", ""], [""]),
+        ([""], [""]),
+    ],
+)
+def test_a_lax_reading_is_what_the_laxest_upstream_makes_of_a_path(segments: list[str], reading: list[str]) -> None:
+    assert lax_reading(segments) == reading
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=4))
+def test_any_segments_are_read_laxly_or_refused(segments: list[str]) -> None:
+    path = "/" + "/".join("".join(map(_escaped, segment)) for segment in segments if segment.isprintable())
+    try:
+        reading = lax_reading(split(path)[1])
+    except Problem as problem:
+        assert problem.code == "bad_request"
+    else:
+        assert all(reading[:-1])
+        assert not {".", ".."} & set(reading)
+
+
+def test_a_semicolon_of_the_pattern_s_own_is_taken(tricky: Table) -> None:
+    assert tricky.match("/a/a;b").endpoint.pattern == "/a/a;b"
+    assert tricky.match("/%61/%61;b").endpoint.pattern == "/a/a;b"
+    with pytest.raises(Problem) as caught:
+        tricky.match("/a/a;c")
+    assert caught.value.code == "bad_request"
+
+
+def test_a_table_without_siblings_takes_any_case_dots_and_escapes(tmp_path: Path) -> None:
+    table = load(
+        tmp_path, '[[route]]\npath = "/a/{x}"\nupstream = "b"\n\n[[route]]\npath = "/F/{x:path}"\nupstream = "b"\n'
+    )
+    for path in ("/a/LOGIN", "/a/x.", "/a/%41%20", "/F/a/B/", "/F/%E4%BD%A0/"):
+        assert table.match(path).endpoint.pattern in ("/a/{x}", "/F/{x:path}")

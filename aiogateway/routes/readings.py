@@ -51,7 +51,7 @@ def lax_reading(segments: list[str]) -> list[str]:
         # Character by character: a long run of combining ones would take quadratic time to bring into order.
         whole = [unicodedata.normalize("NFKC", character) for character in _SURROGATES.sub("", text)]
         text = "".join(whole).replace("\\", "/")
-    text = text.casefold()
+    text = fold(text)
     if _LOOSE.search(text) is None:
         return text.split("/")
     *inner, last = [lax_segment(segment) for segment in text.split("/")]
@@ -61,9 +61,14 @@ def lax_reading(segments: list[str]) -> list[str]:
     return reading
 
 
+def fold(text: str) -> str:
+    """A text without case, whichever way it is taken off: there are letters that only their capitals make equal."""
+    return text.upper().casefold()
+
+
 def lax_segment(text: str) -> str:
     """One segment without what an upstream may cut off. Dots alone stay what they are."""
-    text = _CUT.sub("", text).casefold().strip(" ")
+    text = fold(_CUT.sub("", text)).strip(" ")
     return text.rstrip(". ") or text
 
 
@@ -74,7 +79,7 @@ def _decode_on(text: str) -> str:
     """
     for _ in range(_DEPTH):
         if _ESCAPE.search(text) is None:
-            return text
+            break
         text = decode(text)
     if _ESCAPE.search(text) is not None or CONTROL.search(text) is not None:
         raise Problem("bad_request", "the path is encoded several times")

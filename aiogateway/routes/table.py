@@ -16,13 +16,14 @@ from typing import Final, NamedTuple
 
 from aiogateway.errors import Problem
 from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, shape_of, split
-from aiogateway.routes.readings import lax_reading, lax_segment
+from aiogateway.routes.readings import fold, lax_reading, lax_segment
 from aiogateway.settings.values import Rate
 from aiogateway.settings.variables import PoolSettings
 
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Paths that the gateway answers itself, whatever a table holds: balancers rely on them.
 OWN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+ENCODED_SLASH: Final = "the path has an encoded slash"
 # Where the lax reading of a path without escapes may differ from the path: case, dots and slashes at an end.
 _UNPLAIN: Final = re.compile(r"[A-Z]|\.(?:/|$)|/$")
 # What `Allow` lists first; the order that people expect.
@@ -124,7 +125,7 @@ class Endpoint:
         if found is None:
             raise Problem("method_not_allowed", headers=(("Allow", self.allow),))
         if encoded_slash and not found.encoded_slash:
-            raise Problem("bad_request", "the path has an encoded slash")
+            raise Problem("bad_request", ENCODED_SLASH)
         return found
 
 
@@ -184,7 +185,7 @@ class Table:
             if all(segment.kind is Kind.LITERAL for segment in first.segments):
                 self._literals[first.pattern] = Match(endpoint, NO_PARAMETERS, False)
         for lax, meaning in known.values():
-            meaning.alone = self._plain and self._lax_trie.is_alone(lax)
+            meaning.alone = self._lax_trie.is_alone(lax)
 
     def match(self, path: str) -> Match:
         """Find the most specific pattern of a path; most paths are literal and cost one look into a dict.
@@ -201,7 +202,7 @@ class Table:
         found = self._trie.find(raw, decoded)
         if found is None:
             if slash:
-                raise Problem("bad_request", "the path has an encoded slash")
+                raise Problem("bad_request", ENCODED_SLASH)
             raise Problem("route_not_found")
         (endpoint, meaning), params = found
         if ";" in path and any(";" in value for value in params.values()):
@@ -216,7 +217,7 @@ class Table:
 
         An encoded slash that a route takes is there on purpose: only its own upstream's other routes count then.
 
-        :raises Problem: `route_not_found`, and as `lax_reading`.
+        :raises Problem: `route_not_found`, `bad_request` for an encoded slash, and as `lax_reading`.
         """
         reading = lax_reading(decoded)
         closed = reading if reading[-1] else reading[:-1]
@@ -225,13 +226,13 @@ class Table:
             found.append(self._lax_trie.find(reading, reading, empty_tail=True))
         for other, _ in filter(None, found):
             if other is not meaning and not (slash and other.upstreams.isdisjoint(meaning.upstreams)):
-                raise Problem("route_not_found")
+                raise Problem("bad_request", ENCODED_SLASH) if slash else Problem("route_not_found")
 
 
 def _lax_pattern(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """A pattern whose texts are as `lax_reading` has them, without a slash at its end."""
     lax = [
-        segment._replace(text=lax_segment(segment.text) if segment.kind is Kind.LITERAL else segment.text.casefold())
+        segment._replace(text=lax_segment(segment.text) if segment.kind is Kind.LITERAL else fold(segment.text))
         for segment in segments
     ]
     return tuple(segment for segment in lax if segment.text or segment.kind is not Kind.LITERAL)

@@ -24,6 +24,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
+from aiohttp_cors.preflight_handler import _PreflightHandler
 from yarl import URL
 
 from aiogateway.deadlines import Deadlines
@@ -241,3 +242,8 @@ async def test_the_connector_makes_our_protocol() -> None:
 
 def test_nothing_is_the_empty_payload_but_the_empty_payload() -> None:
     assert EMPTY_PAYLOAD.is_eof() and EMPTY_PAYLOAD.exception() is None and EMPTY_PAYLOAD.total_bytes == 0
+
+
+def test_aiohttp_cors_still_judges_preflights_where_we_hook_in() -> None:
+    for name in ("_get_config", "_parse_request_headers", "_preflight_handler"):
+        assert callable(getattr(_PreflightHandler, name, None)), f"aiohttp_cors moved {name}: see middlewares/cors.py"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aiogateway.errors import Problem
 from aiogateway.routes import Table, configure
 from aiogateway.routes.patterns import Kind, Segment, Trie, parse, shape_of, split
-from aiogateway.routes.readings import lax_reading
+from aiogateway.routes.readings import lax_readings
 from tests.config_folders import load
 
 PATTERNS = [
@@ -309,51 +309,49 @@ def served_as(path: str, folded: bool) -> str | None:
     return min(fitting)[1] if fitting else None
 
 
-parts = st.sampled_from(
-    [
-        "a",
-        "a",
-        "a",
-        "login",
-        "LOGIN",
-        "top",
-        "pre-fix",
-        "pre-FIX",
-        "pre-",
-        "in",
-        "log",
-        "b",
-        "x",
-        ".",
-        "..",
-        ";",
-        ";x",
-        "%3Bx",
-        "%2e",
-        "%20",
-        "%2F",
-        "%252F",
-        "%256c",
-        "og",
-        "%6C",
-        "%FF",
-        "/",
-        "/",
-        "//",
-        "%C5%BF",
-        "%E2%84%AA",
-        "%25",
-        "In",
-        "A",
-        "Log/",
-        "%252e",
-        ".",
-        "x",
-    ]
-)
+PARTS = [
+    "a",
+    "a",
+    "a",
+    "login",
+    "LOGIN",
+    "top",
+    "pre-fix",
+    "pre-FIX",
+    "pre-",
+    "in",
+    "log",
+    "b",
+    "x",
+    ".",
+    "..",
+    ";",
+    ";x",
+    "%3Bx",
+    "%2e",
+    "%20",
+    "%2F",
+    "%252F",
+    "%256c",
+    "og",
+    "%6C",
+    "%FF",
+    "/",
+    "/",
+    "//",
+    "%C5%BF",
+    "%E2%84%AA",
+    "%25",
+    "In",
+    "A",
+    "Log/",
+    "%252e",
+    ".",
+    "x",
+]
 
 
-@given(st.lists(parts, min_size=1, max_size=7).map(lambda found: "/a/" + "".join(found)))
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=7).map(lambda found: "/a/" + "".join(found)))
 def test_no_upstream_finds_a_guarded_route_behind_a_path_that_meant_an_open_one(tricky: Table, path: str) -> None:
     try:
         meant = tricky.match(path).endpoint.pattern
@@ -369,38 +367,39 @@ def test_no_upstream_finds_a_guarded_route_behind_a_path_that_meant_an_open_one(
         assert not {".", ".."} & set(read.split("/")), f"an upstream that {name} reads {read!r}"
 
 
-@pytest.mark.parametrize(
-    ("segments", "reading"),
-    [
-        (["a", "B", ""], ["a", "b", ""]),
-        (["a;b", ";", "c?d", "e#f"], ["a", "c", "e"]),
-        (["a. .", " b ", "..."], ["a", "b", "..."]),
-        (["%2f", "a%2Fb"], ["a", "b"]),
-        (["%4a%254b"], ["jk"]),
-        (["\uff21\uff0f\uff22\u00a0", "\udcffx"], ["a", "b", "x"]),
-        (["/", ""], [""]),
-        ([""], [""]),
-    ],
-)
-def test_a_lax_reading_is_what_the_laxest_upstream_makes_of_a_path(segments: list[str], reading: list[str]) -> None:
-    assert lax_reading(segments) == reading
+READINGS = [
+    (["a", "b"], [["a", "b"]]),
+    (["a", "B", ""], [["a", "b", ""]]),
+    (["a;b", ";", "c?d", "e#f"], [["a;b", ";", "c?d", "e#f"], ["a", "c", "e"]]),
+    (["a. .", " b ", "..."], [["a. .", " b ", "..."], ["a", "b", ""]]),
+    (["a%2Fb"], [["a%2fb"], ["a", "b"]]),
+    (["%4a%254b"], [["%4a%254b"], ["j%4b"], ["jk"]]),
+    (["\uff21\uff0f\uff22\u00a0"], [["\uff41\uff0f\uff42\u00a0"], ["a", "b "], ["a", "b"]]),
+    (["a\udcffb"], [["a\udcffb"], ["ab"]]),
+    (["a", "/", "b/"], [["a", "b", ""]]),
+    (["/", ""], [[""]]),
+    ([""], [[""]]),
+]
+
+
+@pytest.mark.parametrize(("segments", "readings"), READINGS)
+def test_the_lax_readings_of_a_path_are_those_of_lax_upstreams(segments: list[str], readings: list[list[str]]) -> None:
+    assert {tuple(reading) for reading in lax_readings(segments)} == {tuple(reading) for reading in readings}
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4))
 def test_any_segments_are_read_laxly_or_refused(segments: list[str]) -> None:
     path = "/" + "/".join("".join(map(_escaped, segment)) for segment in segments if segment.isprintable())
     try:
-        reading = lax_reading(split(path)[1])
+        readings = lax_readings(split(path)[1])
     except Problem as problem:
         assert problem.code == "bad_request"
     else:
-        assert all(reading[:-1])
-        assert not {".", ".."} & set(reading)
+        assert all(all(reading[:-1]) and not {".", ".."} & set(reading) for reading in readings)
 
 
 def test_a_semicolon_of_the_pattern_s_own_is_taken(tricky: Table) -> None:
     assert tricky.match("/a/a;b").endpoint.pattern == "/a/a;b"
-    assert tricky.match("/%61/%61;b").endpoint.pattern == "/a/a;b"
     with pytest.raises(Problem) as caught:
         tricky.match("/a/a;c")
     assert caught.value.code == "bad_request"

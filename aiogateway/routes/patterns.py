@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from aiogateway.errors import Problem
-from aiogateway.routes.readings import CONTROL, DOTS, decode, lax_reading
+from aiogateway.routes.readings import CONTROL, DOTS, decode, lax_readings
 
 T = TypeVar("T")
 Shape = tuple[tuple["Kind", str], ...]
@@ -118,7 +118,7 @@ class Template:
         path = "".join(text + (values[name] if name else "") for text, name in self._parts)
         _, decoded = split(path)
         if "%" in path:
-            lax_reading(decoded)
+            lax_readings(decoded)
         return path
 
 

@@ -1,9 +1,9 @@
-"""The lax reading of a path: what the laxest of upstreams would make of it.
+"""The lax readings of a path: what upstreams that take no trouble would make of it.
 
 Upstreams decode twice, fold case, compatible characters and slashes, and cut off what stands behind `;` and trailing
-dots and spaces, each in its own way (RFC 3986 section 6.2 calls some of it normalization). A path whose lax reading
-means another route than the path itself would meet that route's upstream without that route's policy: the table
-refuses it. What can only be an attempt at that is refused here.
+dots and spaces, each in its own way (RFC 3986 section 6.2 calls some of it normalization). A path of which a lax
+reading means another route than the path itself would meet that route's upstream without that route's policy: the
+table refuses it. What can only be an attempt at that is refused here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OVERLONG: Final = re.compile(
 _SURROGATES: Final = re.compile("[\udc80-\udcff]+")
 # Where another part of a target may seem to begin, and where segments may have less to them than they show.
 _CUT: Final = re.compile(r"[;?#].*", re.DOTALL)
-_LOOSE: Final = re.compile(r"[;?# ]|\.(?:/|$)|//|^/")
+_LOOSE: Final = re.compile(r"[;?# ]|\.(?:/|$)")
 
 
 def decode(text: str) -> str:
@@ -35,30 +35,37 @@ def decode(text: str) -> str:
     return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
-def lax_reading(segments: list[str]) -> list[str]:
-    """What the laxest of upstreams makes of a path.
+def lax_readings(segments: list[str]) -> list[list[str]]:
+    """What lax upstreams make of a path, each in segments, none of them empty but the last after a slash at the end.
 
     :param segments: decoded once.
-    :returns: segments, none of them empty but the last, which says that the path ends in a slash.
     :raises Problem: `bad_request`: it is encoded in a way that only hides, or, read so, has a segment `.` or `..`.
     """
-    text = "/".join(segments)
-    if "%" in text:
-        text = _decode_on(text)
-    if not text.isascii():
-        if _OVERLONG.search(text) is not None:
+    readings: list[list[str]] = []
+    for decoded in _decoded_on("/".join(segments)):
+        if _OVERLONG.search(decoded) is not None:
             raise Problem("bad_request", "the path has an overlong encoding")
-        # Character by character: a long run of combining ones would take quadratic time to bring into order.
-        whole = [unicodedata.normalize("NFKC", character) for character in _SURROGATES.sub("", text)]
-        text = "".join(whole).replace("\\", "/")
-    text = fold(text)
-    if _LOOSE.search(text) is None:
-        return text.split("/")
-    *inner, last = [lax_segment(segment) for segment in text.split("/")]
-    reading = [*filter(None, inner), last]
-    if not DOTS.isdisjoint([segment.replace(" ", "") for segment in reading]):
+        alike = decoded if decoded.isascii() else _compatible(decoded)
+        readings += [_joined(fold(text).split("/")) for text in {decoded, alike}]
+        if _LOOSE.search(alike) is not None:
+            cut = [_CUT.sub("", segment) for segment in fold(alike).split("/")]
+            readings += [_joined(cut), _joined([segment.strip(" ").rstrip(". ") for segment in cut])]
+    if any(segment.replace(" ", "") in DOTS for reading in readings for segment in reading):
         raise Problem("bad_request", "the path has a segment . or ..")
-    return reading
+    return readings
+
+
+def _compatible(text: str) -> str:
+    """A text without bytes that are no UTF-8, and with plain characters for those that only look different.
+
+    Character by character: a long run of combining ones would take quadratic time to bring into order.
+    """
+    plain = [unicodedata.normalize("NFKC", character) for character in _SURROGATES.sub("", text)]
+    return "".join(plain).replace("\\", "/")
+
+
+def _joined(segments: list[str]) -> list[str]:
+    return segments if "" not in segments[:-1] else [*filter(None, segments[:-1]), segments[-1]]
 
 
 def fold(text: str) -> str:
@@ -66,21 +73,15 @@ def fold(text: str) -> str:
     return text.upper().casefold()
 
 
-def lax_segment(text: str) -> str:
-    """One segment without what an upstream may cut off. Dots alone stay what they are."""
-    text = fold(_CUT.sub("", text)).strip(" ")
-    return text.rstrip(". ") or text
-
-
-def _decode_on(text: str) -> str:
-    """Decode what was encoded more than once.
+def _decoded_on(text: str) -> list[str]:
+    """A text, and what it is when it is decoded on.
 
     :raises Problem: `bad_request`: that goes on too deep, or hides a control character or a backslash.
     """
-    for _ in range(_DEPTH):
-        if _ESCAPE.search(text) is None:
-            break
+    texts = [text]
+    while _ESCAPE.search(text) is not None:
         text = decode(text)
-    if _ESCAPE.search(text) is not None or CONTROL.search(text) is not None:
-        raise Problem("bad_request", "the path is encoded several times")
-    return text
+        texts.append(text)
+        if len(texts) > 1 + _DEPTH or CONTROL.search(text) is not None:
+            raise Problem("bad_request", "the path is encoded several times")
+    return texts

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from aiogateway.errors import Problem
 from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, shape_of, split
-from aiogateway.routes.readings import fold, lax_reading, lax_segment
+from aiogateway.routes.readings import fold, lax_readings
 from aiogateway.settings.values import Rate
 from aiogateway.settings.variables import PoolSettings
 
@@ -144,14 +144,15 @@ class Meaning:
     """What all patterns have in common that a lax upstream takes for one.
 
     :ivar alone: whether no path of theirs can be another's, as long as nothing in it is encoded.
+    :ivar ends_in_slash: whether one of them does.
     :ivar upstreams: those of their routes.
     """
 
-    __slots__ = ("alone", "ends_in_tail", "upstreams")
+    __slots__ = ("alone", "ends_in_slash", "upstreams")
 
-    def __init__(self, *, ends_in_tail: bool) -> None:
+    def __init__(self) -> None:
         self.alone = False
-        self.ends_in_tail = ends_in_tail
+        self.ends_in_slash = False
         self.upstreams: set[str] = set()
 
 
@@ -176,8 +177,8 @@ class Table:
         for group in groups.values():
             endpoint, first = _endpoint(group), group[0]
             lax = _lax_pattern(first.segments)
-            is_tail = first.segments[-1].kind is Kind.TAIL
-            _, meaning = known.setdefault(shape_of(lax), (lax, Meaning(ends_in_tail=is_tail)))
+            _, meaning = known.setdefault(shape_of(lax), (lax, Meaning()))
+            meaning.ends_in_slash |= first.pattern.endswith("/")
             meaning.upstreams.update(route.upstream.name for route in group)
             self._lax_trie.add(lax, meaning)
             self._plain = self._plain and lax in (first.segments, ())
@@ -217,24 +218,22 @@ class Table:
 
         An encoded slash that a route takes is there on purpose: only its own upstream's other routes count then.
 
-        :raises Problem: `route_not_found`, `bad_request` for an encoded slash, and as `lax_reading`.
+        :raises Problem: `route_not_found`, `bad_request` for an encoded slash, and as `lax_readings`.
         """
-        reading = lax_reading(decoded)
-        closed = reading if reading[-1] else reading[:-1]
-        found = [self._lax_trie.find(closed, closed)]
-        if meaning.ends_in_tail and closed is not reading:
-            found.append(self._lax_trie.find(reading, reading, empty_tail=True))
+        found = []
+        for reading in lax_readings(decoded):
+            closed = reading if reading[-1] else reading[:-1]
+            found.append(self._lax_trie.find(closed, closed))
+            if closed is not reading and not meaning.ends_in_slash:
+                found.append(self._lax_trie.find(reading, reading, empty_tail=True))
         for other, _ in filter(None, found):
             if other is not meaning and not (slash and other.upstreams.isdisjoint(meaning.upstreams)):
                 raise Problem("bad_request", ENCODED_SLASH) if slash else Problem("route_not_found")
 
 
 def _lax_pattern(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-    """A pattern whose texts are as `lax_reading` has them, without a slash at its end."""
-    lax = [
-        segment._replace(text=lax_segment(segment.text) if segment.kind is Kind.LITERAL else fold(segment.text))
-        for segment in segments
-    ]
+    """A pattern as lax readings are compared with it: without case, and without a slash at its end."""
+    lax = [segment._replace(text=fold(segment.text)) for segment in segments]
     return tuple(segment for segment in lax if segment.text or segment.kind is not Kind.LITERAL)
 
 

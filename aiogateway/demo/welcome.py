@@ -63,6 +63,18 @@ def lines(public: str, user_id: str, token: str) -> list[tuple[str, str]]:
             f"{signed} -N {public}/v2/call-model/gpt-4o-mini -H 'Content-Type: application/json' "
             """-d '{"prompt": "Hello"}'""",
         ),
+        ("Without a token", f"{curl} -i {public}/v2/get-chatbots/{user_id}"),
+        ("For another user", f"{signed} -i {public}/v2/get-chatbots/somebody-else"),
+        (
+            "Too often: of six tries to sign up, five get through",
+            f"for i in 1 2 3 4 5 6; do {curl} -o /dev/null -w '%{{http_code}} ' "
+            f"{public}/v2/signup -d email=$i@example.com; done",
+        ),
+        (
+            "What a page of another origin asks before it calls",
+            f"{curl} -i -X OPTIONS {public}/v2/login -H 'Origin: https://machineagents.ai' "
+            "-H 'Access-Control-Request-Method: POST'",
+        ),
         ("A slow answer", f"{curl} '{public}/v2/homepage-slow?seconds=3'"),
         ("A failing service", f"{curl} -i '{public}/v2/homepage-fail?status=503'"),
         ("HTML where JSON was due", f"{curl} -i '{public}/v2/homepage-html-error?status=404'"),

@@ -54,8 +54,8 @@ def admission(inner: Handler) -> Handler:
             raise Problem("not_implemented", "this gateway makes no tunnels")
         check_target(request)
         check_framing(request)
-        if CONNECTION in headers and not END_TO_END.isdisjoint(named_by_connection(headers.getall(CONNECTION))):
-            raise Problem("bad_request", "the Connection field names a field that is not the connection's")
+        if CONNECTION in headers:
+            check_connection(request)
         if EXPECT in headers and any(value.lower() != "100-continue" for value in headers.getall(EXPECT)):
             raise Problem("expectation_failed")
         if VIA in headers and via_count(headers.getall(VIA)) > MAX_PASSES:
@@ -117,3 +117,17 @@ def check_framing(request: Request) -> None:
         codings = headers.getall(TRANSFER_ENCODING)
         if len(codings) != 1 or codings[0].lower() != "chunked":
             raise Problem("not_implemented", UNKNOWN_CODING)
+
+
+def check_connection(request: Request) -> None:
+    """Refuse to lose a field that `Connection` must not name, and see that `close` wins.
+
+    :raises Problem: `bad_request`.
+    """
+    values = request.headers.getall(CONNECTION)
+    if not END_TO_END.isdisjoint(named_by_connection(values)):
+        raise Problem("bad_request", "the Connection field names a field that is not the connection's")
+    if request.version == (1, 0) and any(
+        option.strip().lower() == "close" for value in values for option in value.split(",")
+    ):
+        request.keep_alive = False  # RFC 9112 section 9.3; the parser lets a `keep-alive` beside it win

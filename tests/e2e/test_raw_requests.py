@@ -245,6 +245,12 @@ TAKEN: dict[str, tuple[bytes, list[int], bool, Seen]] = {
     "two spaces in the request line": (b"GET  PATH  HTTP/1.1\r\nHost: a\r\n\r\n", [200], KEPT, ONE),
     "HTTP/1.0": (b"GET PATH HTTP/1.0\r\n\r\n", [200], CLOSED, ONE),
     "HTTP/1.0, kept": (b"GET PATH HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", [200], KEPT, ONE),
+    "HTTP/1.0, kept and closed": (
+        b"GET PATH HTTP/1.0\r\nConnection: keep-alive\r\nConnection: x, Close\r\n\r\n" + SMUGGLED,
+        [200],
+        CLOSED,
+        ONE,
+    ),
     "absolute form": (at(b"http://aPATH", b"Host: a"), [200], KEPT, ONE),
     "absolute form in capitals": (at(b"HTTP://A:80PATH", b"Host: a:80"), [200], KEPT, ONE),
     "absolute form of https": (at(b"https://aPATH", b"Host: a"), [200], KEPT, ONE),

@@ -126,19 +126,27 @@ class Receiving(RequestHandler):
         """
         messages = self._messages
         if len(messages) > waiting:
-            for index in range(waiting, len(messages)):
-                message = messages[index][0]
-                if not isinstance(message, _ErrInfo) and too_many_bytes(message.raw_headers):
-                    messages[index] = _ErrInfo(431, TOO_LARGE, ""), EMPTY_PAYLOAD
-            body, clean = messages[-1][1], self._last == HEAD_END or not messages[-1][1].is_eof()
-            behind = len(data) - data.rfind(HEAD_END) - len(HEAD_END) - body.total_bytes
-            self._arriving = 0 if clean else max(behind, 1)
+            if self._arriving or not 0 < len(data) <= MAX_HEAD:
+                for index in range(waiting, len(messages)):
+                    message = messages[index][0]
+                    if not isinstance(message, _ErrInfo) and too_many_bytes(message.raw_headers):
+                        messages[index] = _ErrInfo(431, TOO_LARGE, ""), EMPTY_PAYLOAD
+            self._arriving = self._behind(data, messages[-1][1])
         elif came := content.total_bytes - before:
-            self._arriving = max(len(data) - came, 1) if content.is_eof() and self._last != HEAD_END else 0
+            ended = content.is_eof() and self._last != HEAD_END and len(data) != came
+            self._arriving = max(len(data) - came, 1) if ended else 0
         else:
             self._arriving += len(data)
             if self._arriving > MAX_ARRIVING:
                 self._refuse(TOO_LARGE)
+
+    def _behind(self, data: bytes, body: StreamReader) -> int:
+        """How much of a next head stands behind the newest request; 1 where an empty line in a body hides that."""
+        if self._last == HEAD_END or not body.is_eof():
+            return 0
+        end = data.rfind(HEAD_END)
+        behind = len(data) - end - len(HEAD_END) - body.total_bytes
+        return 0 if behind == 0 and data.find(HEAD_END) == end else max(behind, 1)
 
     def _refuse(self, exc: Exception) -> None:
         """Answer that what is arriving can't be taken, after the requests before it, and listen no more."""

@@ -92,7 +92,7 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     gc.set_threshold(*COLLECT_AFTER)
 
     several = settings.workers > 1
-    counters = SharedCounters()
+    counters = SharedCounters(alone=not several)
 
     def work(folder: str | None, slot: int) -> int:
         metrics = Metrics(folder, slot)

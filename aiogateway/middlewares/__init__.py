@@ -13,7 +13,7 @@ that look at the body, `rate_limit_by_field`, `owner`, `recaptcha`. At its end i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from aiogateway.metrics import Metrics
@@ -24,12 +24,13 @@ from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
 from aiogateway.middlewares.form import form
 from aiogateway.middlewares.owner import is_in_body, owner
-from aiogateway.middlewares.rate_limit import CLIENT, Policies, counting, rate_limit, rate_limit_by_field
+from aiogateway.middlewares.rate_limit import CLIENT, Policies, nothing_more, rate_limit, rate_limit_by_field
 from aiogateway.middlewares.recaptcha import NAME as RECAPTCHA_FIELD
 from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
 from aiogateway.proxy.body import Bodies
+from aiogateway.proxy.request import Request
 from aiogateway.recaptcha import Recaptcha
 from aiogateway.routes import Route, Table
 from aiogateway.settings import Settings
@@ -98,7 +99,8 @@ def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, t
     if route.recaptcha and not tools.recaptcha.configured:
         handler = unconfigured(metrics)
     by_client = policies.of(route, CLIENT)
-    count = counting(by_client, tools.limiter, metrics)
+    count: Callable[[Request], Awaitable[None]] = nothing_more
     if by_client:
-        handler = rate_limit(handler, count)
+        handler = rate_limit(handler, by_client, tools.limiter, metrics)
+        count = rate_limit(nothing_more, by_client, tools.limiter, metrics)
     return handler if tokens is None else auth(handler, route, tokens, count)

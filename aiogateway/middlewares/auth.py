@@ -108,11 +108,11 @@ class Guard:
         self._allowed.events += 1
 
     def _check_failures(self, request: Request) -> None:
-        peek = self._limiter.local.peek
-        who = address_of(request)
-        if len(self._failures) == 1 and peek(self._failures[0], who).admitted:
+        local = self._limiter.local
+        if local.no_rare():  # as nearly always: nobody failed of late
             return
-        verdicts = [peek(policy, who) for policy in self._failures]
+        who = address_of(request)
+        verdicts = [local.peek(policy, who) for policy in self._failures]
         if not all([verdict.admitted for verdict in verdicts]):
             self._too_many(request, verdicts, "local")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from aiogateway.address import counted_as
 from aiogateway.errors import Problem
@@ -22,6 +22,8 @@ from aiogateway.proxy.response import Response
 from aiogateway.routes import Route
 from aiogateway.settings.values import Rate
 from aiogateway.stores import LOGGED_UP_TO, Limiter, Policy, Verdict
+
+T = TypeVar("T")
 
 CLIENT: Final = "client"
 ADMITTED: Final = "admitted"
@@ -124,30 +126,25 @@ def refusal(verdicts: Iterable[Verdict]) -> Problem:
     return Problem("rate_limited", headers=(("Retry-After", str(max(wait, 1))),))
 
 
-def counting(policies: Sequence[Policy], limiter: Limiter, metrics: Metrics) -> Callable[[Request], Awaitable[None]]:
-    """What counts a request by its client, and raises the `Problem` `rate_limited` when it is one too many."""
-    judge = Judge(policies, metrics).judge
-
-    async def count(request: Request) -> None:
-        if policies:
-            identity = request.identity
-            who = f"user {identity.user}" if identity is not None else address_of(request)
-            checks = [(policy, who) for policy in policies]
-            verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
-            judge(request, verdicts, limiter.backend)
-
-    return count
+async def nothing_more(request: Request) -> None:
+    """What is done with a request that is counted only."""
 
 
-def rate_limit(inner: Handler, count: Callable[[Request], Awaitable[None]]) -> Handler:
+def rate_limit(
+    inner: Callable[[Request], Awaitable[T]], policies: Sequence[Policy], limiter: Limiter, metrics: Metrics
+) -> Callable[[Request], Awaitable[T]]:
     """Count by client.
 
-    :param count: as `counting` makes it.
     :raises Problem: `rate_limited`.
     """
+    judge = Judge(policies, metrics).judge
 
-    async def answer(request: Request) -> Response:
-        await count(request)
+    async def answer(request: Request) -> T:
+        identity = request.identity
+        who = f"user {identity.user}" if identity is not None else address_of(request)
+        checks = [(policy, who) for policy in policies]
+        verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
+        judge(request, verdicts, limiter.backend)
         return await inner(request)
 
     return answer

@@ -21,7 +21,7 @@ from mmap import mmap
 from typing import Final
 
 from aiogateway.stores.checks import Checks
-from aiogateway.stores.locks import Locks, Stuck
+from aiogateway.stores.locks import Locks, NoLocks, Stuck
 from aiogateway.stores.slots import NONE, Place, Slots
 from aiogateway.stores.windows import EMPTY, WEIGH, Policy, Verdict, Weighed, uncounted
 
@@ -43,9 +43,12 @@ class SharedCounters:
 
     :param capacity: how many counters have a place of their own.
     :param clock: nanoseconds, above 0 and below 2**61, the same in all processes, never going back.
+    :param alone: whether one process counts here, and no other ever will.
     """
 
-    def __init__(self, capacity: int = 1_000_000, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, capacity: int = 1_000_000, clock: Callable[[], int] = time.monotonic_ns, *, alone: bool = False
+    ) -> None:
         self._clock = clock
         key = os.urandom(KEY_BYTES)
         self._own = Slots(0, capacity, key)
@@ -54,7 +57,7 @@ class SharedCounters:
         self._memory = mmap(-1, self._shared.end + 2 * _until.size)
         self._own.lie_in(self._memory)
         self._shared.lie_in(self._memory)
-        self._locks = Locks(self._own.segments + 1)
+        self._locks = NoLocks() if alone else Locks(self._own.segments + 1)
 
     def close(self) -> None:
         """Give up this process's hold of the memory; a second time is harmless."""
@@ -103,8 +106,6 @@ class SharedCounters:
         """What a policy would say now. Nothing is counted, and without a counter nothing is locked either."""
         own = self._own
         beat = self._clock() >> _BEAT
-        if policy.rare and self._rare_until() <= beat:
-            return Verdict(True, policy.limit, 0.0)
         place = own.place(policy.label, who)
         if own.find(place, beat) == NONE and not self._is_shared(beat):
             return Verdict(True, policy.limit, 0.0)
@@ -117,6 +118,10 @@ class SharedCounters:
             return _refused(policy)
         finally:
             self._locks.let_go()
+
+    def no_rare(self) -> bool:
+        """Whether no rare counter holds an event, whoever it might be of."""
+        return self._rare_until() <= self._clock() >> _BEAT
 
     def _take_all(self, checks: Checks) -> list[Verdict]:
         try:

@@ -55,7 +55,7 @@ class Policy:
     :param period: in how many seconds, 1 to `MAX_PERIOD`.
     :param scope: tells its counters from others'. Policies of one scope share counters, though their limits may differ.
     :param logged: whether a counter is a log of times: every limit of the scope is then at most `LOGGED_UP_TO`.
-    :param rare: whether hardly anybody has a counter; then one look tells, for all, that nobody has.
+    :param rare: whether hardly anybody has a counter; one look tells, for all, that nobody has.
     :ivar label: what precedes the client in a counter's digest. Kind and period are in it: counters whose kind or
         period changed are new ones.
     :ivar span: the period in nanoseconds.

@@ -12,7 +12,6 @@ from aiogateway.metrics import Metrics
 from aiogateway.middlewares.rate_limit import (
     Judge,
     Policies,
-    counting,
     rate_limit,
     rate_limit_by_field,
     refusal,
@@ -108,9 +107,7 @@ def test_limits_of_one_counter_keep_it_in_one_form(table: Table) -> None:
 async def test_a_request_over_the_limit_is_refused_until_there_is_room(
     table: Table, limiter: Limiter, clock: Clock
 ) -> None:
-    handler = rate_limit(
-        ok, counting(Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
-    )
+    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
     for left in (4, 3, 2, 1, 0):
         asked = request(head())
         await handler(asked)
@@ -126,9 +123,7 @@ async def test_a_request_over_the_limit_is_refused_until_there_is_room(
 
 
 async def test_a_user_has_one_count_wherever_they_are_and_an_address_another(table: Table, limiter: Limiter) -> None:
-    handler = rate_limit(
-        ok, counting(Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
-    )
+    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/own"), "client"), limiter, Metrics())
 
     async def ask(user: str | None, peer: str) -> bool:
         asked = request(head())
@@ -182,9 +177,7 @@ async def test_a_repeated_field_is_nobodys_count(table: Table, limiter: Limiter)
 
 async def test_decisions_are_counted_by_policy(table: Table, limiter: Limiter) -> None:
     metrics = Metrics()
-    handler = rate_limit(
-        ok, counting(Policies(table.routes, ()).of(route(table, "/login"), "client"), limiter, metrics)
-    )
+    handler = rate_limit(ok, Policies(table.routes, ()).of(route(table, "/login"), "client"), limiter, metrics)
     for _ in range(5):
         await handler(request(head()))
     with pytest.raises(Problem):

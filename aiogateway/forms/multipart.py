@@ -16,7 +16,9 @@ from aiogateway.forms.media import UTF_8, Media, check_charset
 from aiogateway.forms.names import LONGEST, MOST_FIELDS, MalformedForm, UnsupportedForm, Wanted, checked
 from aiogateway.forms.part_head import MAX_HEAD, read_head
 
-_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+# RFC 2046 section 5.1.1, without the comma: Rack takes it for the boundary's end, and what follows the last
+# `boundary=` for its beginning.
+_BOUNDARY: Final = re.compile(r"(?!.*boundary=)[0-9A-Za-z'()+_\-./:=? ]{0,69}[0-9A-Za-z'()+_\-./:=?]", re.IGNORECASE)
 _PARAMETERS: Final = frozenset({"boundary", "charset"})
 _LINE_END: Final = b"\r\n"
 _HEAD_END: Final = b"\r\n\r\n"

@@ -31,9 +31,11 @@ LONGEST: Final = 64 * 1024
 MOST_FIELDS: Final = 2000
 
 # What some drop of a name: controls, halves of pairs, and the dot that is left of a Turkish capital I in lower case.
-_DROPPED: Final = re.compile("[\0-\x1f\x7f\u0307\ud800-\udfff]")
-# Rack 2 drops brackets before a name and behind it, PHP reads single quotes as quotes, e-mail parsers drop `<>`.
-_AROUND: Final = " []'\"<>"
+# A byte order mark is dropped by whoever decodes with one in mind.
+_DROPPED: Final = re.compile("[\0-\x1f\x7f\u0307\ufeff\ud800-\udfff]")
+# Rack 2 drops brackets before a name and behind it, PHP reads single quotes as quotes, e-mail parsers drop `<>`,
+# JavaScript's URLSearchParams a question mark.
+_AROUND: Final = " []'\"<>?"
 # Where an index begins in PHP, Rails and Express, or a member in Spring and ASP.NET.
 _INDEX: Final = re.compile(r"[\[\].]")
 # PHP reads `a.b`, `a b` and `a[b` as `a_b` (its manual, "Variables From External Sources").

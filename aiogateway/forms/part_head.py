@@ -19,6 +19,10 @@ _DISPOSITION: Final = re.compile(r"form-data", re.IGNORECASE)
 _PARAMETER: Final = re.compile(rf';[ \t]*({TOKEN})=(?:"([^"]*)"|({TOKEN}))[ \t]*')
 # Some (formidable, multiparty) search for `name=` without regard to quotes and parameters.
 _NAMED: Final = re.compile(rb"name[*0-9]*\s*=(?=\s*[\"']?([^\"';,]{0,200}))", re.IGNORECASE)
+# More of them than anybody means would cost time in every part.
+MOST_NAMED: Final = 8
+# Tomcat and ASP.NET decode what RFC 2047 section 2 calls an encoded word, wherever it stands.
+ENCODED_WORD: Final = b"=?"
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 # The only codings that leave data as it is, by the field that names them; Starlette decodes nothing, aiohttp does.
 _CODINGS: Final = {
@@ -50,7 +54,10 @@ def read_head(head: bytes, wanted: Wanted) -> Head:
     fields = _fields(head)
     name, is_file = _disposed(fields.get("content-disposition", ""))
     found = wanted.spelling(name)
-    seen = sum(wanted.spelling(place[1]) is not Spelling.OTHER for place in _NAMED.finditer(head))
+    places = _NAMED.findall(head)
+    if len(places) > MOST_NAMED or ENCODED_WORD in name:
+        raise MalformedForm
+    seen = sum(wanted.spelling(place) is not Spelling.OTHER for place in places)
     if found is Spelling.ALIKE or seen != (found is Spelling.EXACT):
         raise MalformedForm
     kind = fields.get("content-type")

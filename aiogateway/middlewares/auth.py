@@ -142,7 +142,7 @@ def unauthenticated(reason: str) -> Problem:
 def auth(inner: Handler, route: Route, guard: Guard, refused: Callable[[Request], Awaitable[None]]) -> Handler:
     """Let pass whom the route's `auth` and `roles` allow.
 
-    :param refused: called before a request is refused that shows no user: the route's limits count it too.
+    :param refused: called before a request is refused: the route's limits count it too.
     :raises Problem: `unauthenticated`, `forbidden`, `auth_unavailable`, `rate_limited`.
     """
     roles = frozenset(route.roles)
@@ -157,7 +157,7 @@ def auth(inner: Handler, route: Route, guard: Guard, refused: Callable[[Request]
             if roles and roles.isdisjoint(identity.roles):
                 raise Denied(forbidden("the token holds none of the roles that this path takes"), "role")
         except Denied as denied:
-            if request.identity is None and not guard.observe:
+            if not guard.observe:
                 await refused(request)
             guard.deny(denied)
         else:

@@ -159,7 +159,13 @@ def preflights(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
         # A path without a route takes every method, so that a script can read the 404.
         methods: Collection[str] = METHOD_ORDER
         if endpoint is not None:
-            methods = [name for name in METHOD_ORDER if name in endpoint.methods]
+            # A browser remembers the answer for all methods in it: those of a stricter policy are not for strangers.
+            listed_origin = origin_of(request) in listed
+            methods = [
+                name
+                for name in METHOD_ORDER
+                if name in endpoint.methods and (listed_origin or endpoint.methods[name].cors == "public")
+            ]
         request.cors = policy_of(endpoint, request.headers[ACCESS_CONTROL_REQUEST_METHOD])
         try:
             granted = await _Preflight(methods, options[request.cors])._preflight_handler(cast(Any, request))

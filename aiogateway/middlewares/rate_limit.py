@@ -188,4 +188,6 @@ def spelled(value: bytes) -> str:
     value = value.strip()
     if len(value) > MAX_VALUE:
         raise Problem("bad_request", "a field that limits count by is too long")
-    return unicodedata.normalize("NFKC", value.decode("utf-8", "replace")).casefold().strip()
+    text = unicodedata.normalize("NFKD", value.decode("utf-8", "replace").casefold())
+    # Blanks and what can't be seen are trimmed by some, accents don't count in some databases.
+    return "".join(character for character in text if unicodedata.category(character)[0] not in "CMZ")

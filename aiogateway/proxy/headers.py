@@ -41,11 +41,21 @@ OVERRIDES: Final = frozenset(
         b"x-original-url",
         b"x-rewrite-url",
         b"x-override-url",
+        b"http-method-override",
+        b"x-tunneled-method",
+        b"x-original-uri",
+        b"x-original-host",
+        b"x-host",
     }
 )
 # Written by the gateway itself, so the client's own never goes on beside it.
 SET_INWARD: Final = frozenset({b"host", b"content-length", b"expect", b"x-request-id"})
 FORWARDED: Final = frozenset({b"forwarded", b"x-real-ip"})
+# What CGI makes `HTTP_PROXY` of (CVE-2016-5385), names of users and addresses that only a proxy may state, and what
+# belongs to an upgrade that is dropped.
+CLAIMED: Final = frozenset(
+    {b"proxy", b"remote-user", b"x-remote-user", b"x-forwarded", b"x-client-ip", b"true-client-ip", b"http2-settings"}
+)
 RELOCATED: Final = frozenset({b"location", b"content-location"})
 SET_OUTWARD: Final = frozenset({b"server", b"x-request-id", b"content-length"})
 
@@ -91,6 +101,7 @@ def goes_inward(name: bytes) -> bool:
         or name in OVERRIDES
         or name in SET_INWARD
         or name in FORWARDED
+        or name in CLAIMED
         or name.startswith((b"x-forwarded-", b"x-user-"))
         # CGI and WSGI read `_` as `-`: X_User_Id would become the identity that only the gateway may state.
         or b"_" in name

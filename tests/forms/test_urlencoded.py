@@ -68,6 +68,8 @@ def test_a_field_is_found_however_it_is_written(body: bytes, found: list[bytes])
         b"user_id%00=u2",
         b"user_id%00x=u2",
         b"user_id=%zz",
+        b"?user_id=u2&user_id=u1",
+        b"%EF%BB%BFuser_id=u2",
         b"user_id=%4",
         b"user[id=u2",
         b"user[id]=u2",

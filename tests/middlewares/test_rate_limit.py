@@ -160,7 +160,7 @@ async def test_an_account_is_tried_from_many_addresses_no_more_often_than_from_o
         assert asked.due == []
         return True
 
-    spellings = (b"A@b.c", b"a@B.c ", "\uff41@b.c".encode(), b"a@b.c")
+    spellings = (b"A@b.c", b"\x01a@B.c ", "\uff41\u0301\u200b@b.c".encode(), "\ufeffa@b.c".encode())
     assert [await ask((spelling,), f"192.0.2.{n}") for n, spelling in enumerate(spellings)] == [True] * 3 + [False]
     assert await ask((b"other@b.c",), "192.0.2.1")
     assert [await ask((), "192.0.2.9") for _ in range(4)] == [True] * 3 + [False]

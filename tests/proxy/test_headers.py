@@ -27,12 +27,13 @@ Fields = list[tuple[bytes, bytes]]
 
 INWARD = {
     "goes on": b"""Accept Accept-Encoding Authorization Cache-Control Content-Encoding Content-Type Cookie Date
-        If-None-Match Origin Range Referer Sec-WebSocket-Key traceparent User-Agent Via X-Api-Key X-Userid
-        X-Forwarded""",
+        If-None-Match Origin Range Referer Sec-WebSocket-Key traceparent User-Agent Via X-Api-Key X-Userid""",
     "stays": b"""Connection Keep-Alive Proxy-Authenticate Proxy-Authorization Proxy-Connection TE Trailer
         Transfer-Encoding Upgrade Host Content-Length Expect X-Request-ID Forwarded X-Real-IP X-Forwarded-For
         X-Forwarded-Proto X-Forwarded-Anything X-User-Id X-User-Roles X-User- X_User_Id X-User_Id Content_Length
-        X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-URL X-Rewrite-URL""",
+        X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Original-URL X-Rewrite-URL
+        HTTP-Method-Override X-Tunneled-Method X-Original-URI X-Original-Host X-Host X-Forwarded Proxy Remote-User
+        X-Remote-User X-Client-IP True-Client-IP HTTP2-Settings""",
 }
 OUTWARD = {
     "goes on": b"""Allow Cache-Control Content-Encoding Content-Type Date ETag Retry-After Set-Cookie Vary

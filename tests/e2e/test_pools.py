@@ -138,11 +138,11 @@ def test_clients_that_leave_the_queue_give_their_places_up(pooling: Gateway, bac
 def test_exchanges_that_fail_give_their_places_back(pooling: Gateway, backends: dict[str, Backend]) -> None:
     narrow = backends["narrow"]
     dying, silent = narrow.serve(Peer.reset, "/narrow"), narrow.serve(gone, "/narrow")
-    for _ in range(10):
+    for count in range(1, 11):
         assert pooling.send("POST", dying, body=b"abc").status == 502
         with pooling.client() as client:
             client.send(request("GET", silent))
-            narrow.wait_for(silent, len(narrow.seen(silent)) + 1)
+            narrow.wait_for(silent, count)
     path = narrow.serve(taking_a_while, "/narrow")
     with elapsed() as taken:
         assert [pooling.get(path).data for _ in range(5)] == [b"ok"] * 5

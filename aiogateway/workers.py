@@ -115,10 +115,11 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
         public.close()
         admin.close()
 
-    with contextlib.closing(counters), tempfile.TemporaryDirectory(prefix="aiogateway-") as folder:
+    with contextlib.closing(counters):
         if not several:
             return work(None, 0)
-        return Parent(settings.workers, functools.partial(work, folder), release).run()
+        with tempfile.TemporaryDirectory(prefix="aiogateway-") as folder:
+            return Parent(settings.workers, functools.partial(work, folder), release).run()
 
 
 class Parent:

@@ -8,7 +8,8 @@
 6. `routing`: finds the route, and goes on with the route's own way.
 
 A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
-that look at the body, `rate_limit_by_field`, `owner`, `recaptcha`. At its end is the proxy's handler.
+that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
+act for themselves, or to be a person. At the end is the proxy's handler.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class RequestBody:
         return b"".join(parts), False
 
     async def receive_until(self, enough: Callable[[bytes], bool]) -> tuple[bytes, bool]:
-        """The beginning of a body, up to where somebody has seen enough of it, and at least `SMALL_BODY` bytes else.
+        """The beginning of a body, up to where somebody has seen enough of it, or past `SMALL_BODY` bytes.
 
         :param enough: is shown each chunk.
         :returns: the bytes received, and whether they are all.

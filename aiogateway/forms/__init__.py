@@ -62,14 +62,11 @@ def scanner(kind: str, field: str, content_types: Sequence[str], content_encodin
 
 
 def take_out(field: str, content_types: Sequence[str], content_encodings: Sequence[str], body: bytes) -> bytes:
-    """A complete form without a field; what is left stays byte for byte.
+    """A form without a field; what is left stays byte for byte.
 
-    :raises UnsupportedForm: the body is no form.
-    :raises MalformedForm: it is broken, or can be read in two ways.
+    :param body: the whole form, which a scanner has read to its end without a complaint.
     """
-    found = scanner("form", field, content_types, content_encodings)
-    found.feed(body)
-    found.finish()
-    if isinstance(found, urlencoded.UrlencodedScanner):
+    media = media_of(content_types, content_encodings)
+    if media.type == URLENCODED:
         return urlencoded.without(field, body)
-    return multipart.without(field, multipart.boundary_of(media_of(content_types, content_encodings)), body)
+    return multipart.without(field, multipart.boundary_of(media), body)

@@ -7,10 +7,12 @@ handler, and the server that aiohttp feeds. Whoever makes one starts and closes 
 from __future__ import annotations
 
 import asyncio
+import time
 
+from aiogateway.board import Board
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.metrics import Metrics
+from aiogateway.metrics import Metrics, exposition
 from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
 from aiogateway.proxy.body import Bodies
@@ -19,32 +21,40 @@ from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
 from aiogateway.recaptcha import Recaptcha
+from aiogateway.report import Reporter
 from aiogateway.routes import OWN_PATHS, Table
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters, limiter_from
+from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import UpstreamClient
 
 # Seconds between looks at idle connections.
 POOL_SWEEP = 0.25
-# Seconds after which other workers' scrapes show what this one counted.
-FOLD = 1.0
+# Seconds after which other workers know what this one counted.
+REPORT = 1.0
 
 
 class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
-    :param metrics: of this worker.
+    :param board: where workers tell each other about themselves.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
-    def __init__(self, settings: Settings, table: Table, counters: SharedCounters, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, table: Table, counters: SharedCounters, board: Board) -> None:
         self.settings = settings
         self.table = table
-        self.metrics = metrics
         self.unready: set[str] = {"starting"}
+        before = board.before()
+        self.metrics = Metrics(None if before is None else before["metrics"])
         self._clients: dict[str, UpstreamClient] = {}
+        self._telemetry = Telemetry(self.metrics, table.upstreams, None, None)
+        self._server: Server | None = None
+        self.reporter = Reporter(
+            board, self.metrics, self._telemetry, self._clients, self.unready, self._connections
+        )
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
         self._verifier = verifier_from(settings)
@@ -60,14 +70,15 @@ class Gateway:
         self._make_id = maker()
         self._deadlines = Deadlines(loop.time)
         for name, upstream in self.table.upstreams.items():
-            self._clients[name] = UpstreamClient(upstream, self._deadlines)
+            self._clients[name] = UpstreamClient(upstream, self._deadlines, self.metrics)
         self._ticking = asyncio.create_task(self._tick())
         await self._limiter.start()
         await self._recaptcha.start()
         if self._verifier is not None:
             await self._verifier.start()
-        return Server(
+        self._server = Server(
             self._way(),
+            observer=self._telemetry,
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
             deadlines=self._deadlines,
@@ -76,15 +87,22 @@ class Gateway:
             download_min_rate=settings.download_min_rate,
             trusted=settings.trusted_proxies,
         )
+        return self._server
 
     def _way(self) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
         tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier)
         local = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
-        return compose(
-            settings, self.table, ProxyHandler(settings, self._clients, self._deadlines, bodies), local, tools
-        )
+        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics)
+        return compose(settings, self.table, proxy, local, tools)
+
+    def _connections(self) -> int:
+        return 0 if self._server is None else len(self._server.connections)
+
+    async def exposition(self) -> bytes:
+        """What Prometheus is shown, of all workers."""
+        return await exposition(*self.reporter.snapshots())
 
     async def close(self) -> None:
         """End what `start` opened, however far it came."""
@@ -99,18 +117,21 @@ class Gateway:
             await client.close()
 
     async def _tick(self) -> None:
-        """Look at deadlines often, and at idle connections and counts now and then."""
-        loop = asyncio.get_running_loop()
-        pools_at = loop.time() + POOL_SWEEP
-        fold_at = loop.time() + FOLD
+        """Look at deadlines often, at idle connections and history now and then, and tell the other workers."""
+        now = time.monotonic()
+        pools_at, report_at = now + POOL_SWEEP, now
         while True:
+            due = time.monotonic() + TICK
             await asyncio.sleep(TICK)
+            now = time.monotonic()
+            self.reporter.lag.add(max(now - due, 0.0), now)
             self._deadlines.sweep()
-            if loop.time() >= fold_at:
-                fold_at = loop.time() + FOLD
-                self.metrics.fold()
-            if loop.time() >= pools_at:
-                pools_at = loop.time() + POOL_SWEEP
+            if now >= report_at:
+                report_at = now + REPORT
+                self._telemetry.advance(time.time())
+                self.reporter.publish()
+            if now >= pools_at:
+                pools_at = now + POOL_SWEEP
                 for client in self._clients.values():
                     client.sweep()
 
@@ -121,12 +142,17 @@ class Gateway:
         """Without details: this is the public listener."""
         return json_response(503, {"status": "unready"}) if self.unready else json_response(200, {"status": "ready"})
 
-    def _answer_unparsed(self, problem: Problem) -> Response:
-        """A head that can't be parsed names no origin and no route: its answer carries a request id only."""
-        name = self._make_id()
-        response = problem_response(problem, name, close=True)
-        response.lines.append(b"X-Request-ID: %b" % name.encode())
-        return response
+    def _answer_unparsed(self, problem: Problem, request: Request) -> Response:
+        request.id = self._make_id()
+        request.record.code = problem.code
+        return unparsed_response(problem, request.id)
 
     def _refuse(self, problem: Problem) -> bytes:
-        return self._answer_unparsed(problem).in_full()
+        return unparsed_response(problem, self._make_id()).in_full()
+
+
+def unparsed_response(problem: Problem, request_id: str) -> Response:
+    """A head that can't be parsed names no origin and no route: its answer carries a request id only."""
+    response = problem_response(problem, request_id, close=True)
+    response.lines.append(b"X-Request-ID: %b" % request_id.encode())
+    return response

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
-from aiogateway.metrics import Metrics
+from aiogateway.board import Board
 from aiogateway.proxy.listener import Server
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
@@ -83,7 +83,7 @@ async def serve(
     settings: Settings,
     table: Table,
     counters: SharedCounters,
-    metrics: Metrics,
+    board: Board,
     public: socket.socket,
     admin: socket.socket,
     *,
@@ -94,7 +94,7 @@ async def serve(
     """Serve on two listening sockets until a signal says stop.
 
     :param counters: what limits count; shared with the other workers.
-    :param metrics: of this worker.
+    :param board: where workers tell each other about themselves.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -110,7 +110,7 @@ async def serve(
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
-        gateway = Gateway(settings, table, counters, metrics)
+        gateway = Gateway(settings, table, counters, board)
         stack.push_async_callback(gateway.close)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)

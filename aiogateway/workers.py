@@ -23,7 +23,7 @@ import structlog
 import uvloop
 
 from aiogateway import linux, logs
-from aiogateway.metrics import Metrics
+from aiogateway.board import Board, folder_parent
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
@@ -95,13 +95,12 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     counters = SharedCounters(alone=not several)
 
     def work(folder: str | None, slot: int) -> int:
-        metrics = Metrics(folder, slot)
         uvloop.run(
             serve(
                 settings,
                 table,
                 counters,
-                metrics,
+                Board(folder, slot),
                 public,
                 admin,
                 has_parent=several,
@@ -118,7 +117,7 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     with contextlib.closing(counters):
         if not several:
             return work(None, 0)
-        with tempfile.TemporaryDirectory(prefix="aiogateway-") as folder:
+        with tempfile.TemporaryDirectory(prefix="aiogateway-", dir=folder_parent()) as folder:
             return Parent(settings.workers, functools.partial(work, folder), release).run()
 
 

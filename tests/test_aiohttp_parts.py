@@ -30,7 +30,7 @@ from yarl import URL
 from aiogateway.deadlines import Deadlines
 from aiogateway.proxy.listener import Server
 from aiogateway.upstreams.connection import UpstreamProtocol, open_session
-from tests.proxy.served import answer_unparsed, echo
+from tests.proxy.served import Watching, answer_unparsed, echo, refuse
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 STANDING: Final = (
@@ -113,8 +113,9 @@ async def instances() -> dict[type, object]:
 def make_server() -> Server:
     return Server(
         echo,
+        observer=Watching(),
         answer_unparsed=answer_unparsed,
-        refuse=lambda problem: answer_unparsed(problem).in_full(),
+        refuse=refuse,
         deadlines=Deadlines(asyncio.get_running_loop().time),
         header_timeout=10.0,
         keepalive_timeout=75.0,

@@ -14,12 +14,13 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {"address", "deadlines", "errors", "forms", "linux", "logs", "metrics", "streams"},
+    {"address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "metrics", "streams"},
     {"settings"},
     {"routes"},
-    {"describe", "recaptcha", "stores", "tokens", "upstreams"},
+    {"describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},
     {"proxy"},
-    {"middlewares"},
+    {"access_log", "apidocs", "middlewares", "spans", "telemetry"},
+    {"report"},
     {"app"},
     {"admin"},
     {"serving"},

@@ -59,7 +59,7 @@ def admin_app(gateway: Gateway) -> web.Application:
         )
 
     async def metrics(request: web.Request) -> web.Response:
-        return web.Response(body=gateway.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await gateway.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def name_no_version(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "aiogateway"

@@ -1,11 +1,12 @@
 """The way of every request, outermost first:
 
 1. `request_id`: names it, so that every answer carries the name.
-2. `cors`: says on every answer which pages may read it.
-3. `errors`: makes an answer of whatever is raised further in.
-4. `admission`: refuses what no route takes.
-5. `preflights`: answers those of browsers.
-6. `routing`: finds the route, and goes on with the route's own way.
+2. `tracing`: says which trace it belongs to.
+3. `cors`: says on every answer which pages may read it.
+4. `errors`: makes an answer of whatever is raised further in.
+5. `admission`: refuses what no route takes.
+6. `preflights`: answers those of browsers.
+7. `routing`: finds the route, and goes on with the route's own way.
 
 A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
 that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
@@ -30,6 +31,7 @@ from aiogateway.middlewares.recaptcha import NAME as RECAPTCHA_FIELD
 from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
+from aiogateway.middlewares.tracing import tracing
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.request import Request
 from aiogateway.recaptcha import Recaptcha
@@ -70,7 +72,8 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
     )
     ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
     inner = preflights(routing(table, ways, local), table, settings.allowed_origins)
-    return request_id(cors(errors(admission(inner)), table, settings.allowed_origins), maker())
+    answered = cors(errors(admission(inner)), table, settings.allowed_origins)
+    return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
 
 
 def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools) -> Handler:

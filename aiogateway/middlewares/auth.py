@@ -7,13 +7,15 @@ Observing, everything is judged in the same way and nothing is refused.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp.hdrs import AUTHORIZATION
 
 from aiogateway.errors import Problem
-from aiogateway.metrics import AUTH, Metrics
+from aiogateway.metrics import Metrics
+from aiogateway.metrics.families import AUTH
 from aiogateway.middlewares.chain import Handler
 from aiogateway.middlewares.rate_limit import Judge, address_of
 from aiogateway.proxy.request import Request
@@ -152,11 +154,14 @@ def auth(inner: Handler, route: Route, guard: Guard, refused: Callable[[Request]
     async def answer(request: Request) -> Response:
         if optional and AUTHORIZATION not in request.headers:
             return await inner(request)
+        record, began = request.record, time.monotonic()
         try:
             request.identity = identity = guard.recall(request) or await guard.identify(request)
+            record.auth = time.monotonic() - began
             if roles and roles.isdisjoint(identity.roles):
                 raise Denied(forbidden("the token holds none of the roles that this path takes"), "role")
         except Denied as denied:
+            record.auth = time.monotonic() - began
             if not guard.observe:
                 await refused(request)
             guard.deny(denied)

@@ -19,6 +19,7 @@ from aiohttp_cors.preflight_handler import _PreflightHandler
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
+from aiogateway.middlewares.server_timing import server_timing
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
@@ -81,6 +82,7 @@ def cors(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
             (
                 _VARY.decode(),
                 f"Access-Control-Allow-Origin: {origin}",
+                f"Timing-Allow-Origin: {origin}",
                 "Access-Control-Allow-Credentials: true",
                 expose,
             )
@@ -104,8 +106,10 @@ def cors(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
         origin = origin_of(request)
         if origin is None:
             response.lines.append(_VARY)
+        elif (line := listed.get(origin)) is not None:
+            response.lines += (line, server_timing(request.record))
         else:
-            response.lines.append(listed.get(origin) or others[request.cors or policy(request)])
+            response.lines.append(others[request.cors or policy(request)])
         return response
 
     return answer

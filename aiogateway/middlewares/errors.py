@@ -39,6 +39,7 @@ def errors(inner: Handler) -> Handler:
         except Exception:  # the outermost place: what nobody understood must still be answered, and be seen
             log.exception("unhandled error", request_id=request.id, method=request.method)
             told = Problem("internal")
+        request.record.code = told.code
         # Unread bytes of a body would be taken for the next request, and so might what follows a malformed one.
         return problem_response(told, request.id, close=told.code in HANG_UP or not request.content.is_eof())
 

@@ -9,13 +9,15 @@ Every answer says how much is left (draft-ietf-httpapi-ratelimit-headers-10).
 from __future__ import annotations
 
 import math
+import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from aiogateway.address import counted_as
 from aiogateway.errors import Problem
-from aiogateway.metrics import RATE_LIMIT, Metrics
+from aiogateway.metrics import Metrics
+from aiogateway.metrics.families import RATE_LIMIT
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
@@ -140,10 +142,11 @@ def rate_limit(
     judge = Judge(policies, metrics).judge
 
     async def answer(request: Request) -> T:
-        identity = request.identity
+        identity, began = request.identity, time.monotonic()
         who = f"user {identity.user}" if identity is not None else address_of(request)
         checks = [(policy, who) for policy in policies]
         verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
+        request.record.limit += time.monotonic() - began
         judge(request, verdicts, limiter.backend)
         return await inner(request)
 
@@ -161,7 +164,7 @@ def rate_limit_by_field(
     judge = Judge([policy for policies in by.values() for policy in policies], metrics).judge
 
     async def answer(request: Request) -> Response:
-        checks = []
+        checks, began = [], time.monotonic()
         for name, policies in by.items():
             values = request.fields[name]
             if len(values) > 1:
@@ -169,6 +172,7 @@ def rate_limit_by_field(
             who = f"value {spelled(values[0])}" if values else address_of(request)
             checks += [(policy, who) for policy in policies]
         verdicts = await limiter.take(checks)
+        request.record.limit += time.monotonic() - began
         # What is left of another's account is nobody's business.
         judge(request, verdicts, limiter.backend, show=False)
         return await inner(request)

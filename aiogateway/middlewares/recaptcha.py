@@ -8,7 +8,8 @@ from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_TYPE
 
 from aiogateway.errors import Problem
 from aiogateway.forms import take_out
-from aiogateway.metrics import RECAPTCHA, Metrics
+from aiogateway.metrics import Metrics
+from aiogateway.metrics.families import RECAPTCHA
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response

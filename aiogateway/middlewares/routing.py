@@ -19,11 +19,13 @@ def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Han
 
     async def answer(request: Request) -> Response:
         if (own := local.get(request.path)) is not None:
+            request.record.route = request.path
             if request.method not in ("GET", "HEAD"):
                 raise Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),))
             return await own(request)
         match = table.match(request.path)
         request.match = match
+        request.record.route = match.endpoint.pattern
         request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
         request.cors = route.cors
         return await ways[route](request)

@@ -87,7 +87,9 @@ class RequestBody:
             raise Problem("client_closed") from exc
         finally:
             deadline.cancel()
-        if not self._credit.spend(clock() - started, len(chunk)) and chunk:
+        waited = clock() - started
+        self._request.record.receiving += waited
+        if not self._credit.spend(waited, len(chunk)) and chunk:
             raise Problem("request_timeout", "the body arrives too slowly")
         return chunk
 

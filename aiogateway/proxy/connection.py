@@ -26,6 +26,7 @@ from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import unparsed
 from aiogateway.proxy.receiving import HEAD_END, Receiving
+from aiogateway.proxy.record import CLIENT_CLOSED
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.terms import Handler, Terms
 
@@ -42,10 +43,11 @@ class ClientConnection(Receiving):
 
     finish_response: Any  # takes our requests and answers, which aiohttp's types don't know
 
-    __slots__ = ("forwarded", "peer", "scheme", "trusted_peer")
+    __slots__ = ("_cut", "forwarded", "peer", "scheme", "trusted_peer")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, terms, loop=loop, **options)
+        self._cut = CLIENT_CLOSED
         self.forwarded = b""
         self.peer = ""
         self.scheme = "http"
@@ -105,6 +107,11 @@ class ClientConnection(Receiving):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
+    def cut_off(self) -> None:
+        """End a request in flight: the drain is over."""
+        self._cut = "draining"
+        self.reset()
+
     async def start(self) -> None:
         """Answer the requests of this connection, one after the other.
 
@@ -148,8 +155,10 @@ class ClientConnection(Receiving):
         self._content = payload
         self._current_request = request
         self._request_in_progress = True
+        terms, complete = self._terms, False
+        terms.observer.active += 1
         try:
-            answer = await handler(request) if broken is None else self._terms.answer_unparsed(unparsed(broken.exc))
+            answer = await handler(request) if broken is None else terms.answer_unparsed(unparsed(broken.exc), request)
             self._current_request = None
             request.keep_alive = request.keep_alive and payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
@@ -157,6 +166,7 @@ class ClientConnection(Receiving):
             else:
                 answer.begin(request)
                 await answer.write_eof()
+            complete = True
         except ConnectionError:
             return False
         finally:
@@ -164,6 +174,10 @@ class ClientConnection(Receiving):
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
+            if not complete and not request.record.code:
+                request.record.code = self._cut
+            terms.observer.active -= 1
+            terms.observer.finished(request)
         if not answer.keep_alive or not payload.is_eof() or not self._may_go_on(request.message):
             return False
         if request.message.chunked:
@@ -195,4 +209,4 @@ class ClientConnection(Receiving):
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> Any:
         """Answer what can't be parsed. The client's bytes are neither echoed nor logged."""
-        return self._terms.answer_unparsed(unparsed(exc))
+        return self._terms.answer_unparsed(unparsed(exc), request)

@@ -11,6 +11,7 @@ connection proved closed before a byte came back, an idempotent request whose bo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,6 +19,7 @@ from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.metrics import Metrics, families
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.headers import MalformedName, has_control, inward_lines, origin, outward_lines
@@ -57,6 +59,7 @@ class Outbound:
             request.forwarded_lines(),
             _VIA[request.version],
             request.id_line,
+            request.trace_lines,
         )
         if request.identity is not None:
             lines.append(request.identity.lines)
@@ -88,15 +91,22 @@ class ProxyHandler:
 
     :param clients: the upstreams at work, by name.
     :param bodies: receives the body that nobody asked for before.
+    :param metrics: counts what is sent again.
     """
 
     def __init__(
-        self, settings: Settings, clients: Mapping[str, UpstreamClient], deadlines: Deadlines, bodies: Bodies
+        self,
+        settings: Settings,
+        clients: Mapping[str, UpstreamClient],
+        deadlines: Deadlines,
+        bodies: Bodies,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._deadlines = deadlines
         self._bodies = bodies
+        self._metrics = metrics
         self._relocate = {
             name: {
                 origin(destination.url.partition(":")[0].encode(), destination.host): destination.base
@@ -107,7 +117,8 @@ class ProxyHandler:
 
     async def __call__(self, request: Request) -> Response:
         """:raises Problem: whatever keeps the upstream's answer from the client."""
-        route = request.route
+        route, record = request.route, request.record
+        record.upstream = route.upstream.name
         if request.has_body and not request.received:
             await self._bodies.receive(request)
         try:
@@ -118,17 +129,39 @@ class ProxyHandler:
         try:
             if is_retold(exchange.message, route):
                 close = exchange.uploading
-                return problem_response(await retell(exchange, route, request.id), request.id, close=close)
+                problem = await retell(exchange, route, request.id)
+                record.code, record.released = problem.code, time.monotonic()
+                return problem_response(problem, request.id, close=close)
             return self._response(request, exchange)
         except BaseException:
             exchange.abort()
             raise
 
     async def _exchange(self, request: Request, outbound: Outbound) -> Exchange:
-        """An exchange past its answer's head, with the first destination that a connection could be made to."""
+        """An exchange past its answer's head. Whether it took another attempt is counted.
+
+        :raises Problem: as `_first_to_answer`.
+        """
+        again: list[str] = []
+        outcome = "failure"
+        try:
+            exchange = await self._first_to_answer(request, outbound, again)
+            outcome = "success"
+        finally:
+            for reason in again:
+                self._metrics.count(families.RETRIES, request.route.upstream.name, reason, outcome).events += 1
+        return exchange
+
+    async def _first_to_answer(self, request: Request, outbound: Outbound, again: list[str]) -> Exchange:
+        """An exchange past its answer's head, with the first destination that a connection could be made to.
+
+        :param again: gets a word for every time that the request is sent again.
+        """
         route = request.route
         failed: Problem | None = None
         for destination in self._clients[route.upstream.name].in_turn():
+            if failed is not None:
+                again.append("connect_failure")
             try:
                 try:
                     return await self._attempt(request, outbound, destination, fresh=False)
@@ -137,6 +170,7 @@ class ProxyHandler:
                         raise Problem(
                             "upstream_bad_response", "the service closed the connection as the request was sent"
                         ) from exc
+                    again.append("stale_connection")
                     return await self._attempt(request, outbound, destination, fresh=True)
             except Problem as problem:
                 if problem.code not in NOT_CONNECTED or route.retry is False:
@@ -147,9 +181,13 @@ class ProxyHandler:
     async def _attempt(
         self, request: Request, outbound: Outbound, destination: Destination, *, fresh: bool
     ) -> Exchange:
-        settings, route = self._settings, request.route
+        settings, route, record = self._settings, request.route, request.record
+        record.attempts += 1
+        record.destination = destination.url
+        record.asked = record.headed = 0.0
         pool = destination.pool
-        connection = (None if fresh else pool.take()) or await pool.acquire(fresh=fresh)
+        connection = (None if fresh else pool.take()) or await pool.acquire(record, fresh=fresh)
+        record.asked = time.monotonic()
         exchange = Exchange(
             pool,
             connection,
@@ -169,6 +207,7 @@ class ProxyHandler:
         except BaseException:
             exchange.abort()
             raise
+        record.headed = time.monotonic()
         return exchange
 
     def _response(self, request: Request, exchange: Exchange) -> UpstreamResponse:

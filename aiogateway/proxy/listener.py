@@ -18,13 +18,15 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.connection import LINGER, ClientConnection
 from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
-from aiogateway.proxy.terms import Answer, Handler, Terms
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.terms import Answer, Handler, Observer, Terms
 
 
 class Server(web.Server):
     """The public listener's protocol factory.
 
     :param handler: answers every request.
+    :param observer: is told of every request that is over.
     :param answer_unparsed: makes the answer to a request that couldn't be parsed.
     :param refuse: the same as bytes, for when nothing but the transport is there.
     :param header_timeout: seconds for a request's head, from its first byte to its last.
@@ -38,7 +40,8 @@ class Server(web.Server):
         self,
         handler: Handler,
         *,
-        answer_unparsed: Callable[[Problem], Answer],
+        observer: Observer,
+        answer_unparsed: Callable[[Problem, Request], Answer],
         refuse: Callable[[Problem], bytes],
         deadlines: Deadlines,
         header_timeout: float,
@@ -60,7 +63,7 @@ class Server(web.Server):
             max_headers=MAX_FIELDS,
             read_bufsize=BODY_BUFFER,
         )
-        self._terms = Terms(answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted)
+        self._terms = Terms(observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted)
 
     def pre_shutdown(self) -> None:
         """Wind every connection down. aiohttp's own way drops the bytes of bodies that are still arriving."""
@@ -78,7 +81,7 @@ class Server(web.Server):
         """Reset what is still being answered, so that nothing looks complete; answers how many there were."""
         left = [connection for connection in map(_ours, self.connections) if connection.busy]
         for connection in left:
-            connection.reset()
+            connection.cut_off()
         return len(left)
 
     def __call__(self) -> ClientConnection:

@@ -6,6 +6,7 @@ aiohttp's own `Request` costs more than the whole way through the gateway.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Protocol
@@ -26,6 +27,7 @@ from aiogateway.proxy.headers import (
     without,
 )
 from aiogateway.proxy.pace import Pace
+from aiogateway.proxy.record import Record
 from aiogateway.routes import Match, Route
 from aiogateway.tokens import Identity
 
@@ -80,6 +82,8 @@ class Request:
 
     :ivar cors: the CORS policy of what was asked for; empty until that is known.
     :ivar due: field lines that every answer to this request carries, whoever makes it.
+    :ivar record: what becomes known of it.
+    :ivar trace_lines: the fields that name its trace to the upstream, without the last line end.
     :ivar identity: what a verified token says; None without one.
     :ivar fields: what the guards wanted of the body: the values of each field by its name in the route's file.
     :ivar received: whether reading the body has begun: `sent` is what of it is at hand, `rest` where more comes from.
@@ -103,9 +107,11 @@ class Request:
         "path",
         "query",
         "received",
+        "record",
         "rest",
         "route",
         "sent",
+        "trace_lines",
         "version",
     )
 
@@ -123,6 +129,8 @@ class Request:
         self.message = message
         self.content = payload
         self.connection = connection
+        self.record = Record(time.monotonic())
+        self.trace_lines = b""
         self.id = ""
         self.id_line = b""
         self.cors = ""

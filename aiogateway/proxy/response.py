@@ -10,6 +10,7 @@ client's connection, which is the only way to say that the answer is not complet
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Response:
     def begin(self, request: Request) -> None:
         """Decide whether the connection is kept (RFC 9112 section 9.3)."""
         self.request = request
+        request.record.status = self.status
         self.keep_alive = request.keep_alive and not self.close and not request.connection.closing
 
     async def prepare(self, request: Any) -> None:
@@ -81,7 +83,11 @@ class Response:
     async def wait_for_client(self) -> None:
         """Wait while the client reads; one that reads too slowly is cut off."""
         self._pace = self._pace or self.request.connection.pace(self.stream_idle)
-        await self._pace.drain()
+        since = time.monotonic()
+        try:
+            await self._pace.drain()
+        finally:
+            self.request.record.sending += time.monotonic() - since
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the whole answer.
@@ -90,7 +96,11 @@ class Response:
         """
         request = self.request
         head = self.head(self.connection_line())
-        request.write(head if request.method == "HEAD" else head + self.body)
+        if request.method == "HEAD":
+            request.write(head)
+        else:
+            request.write(head + self.body)
+            request.record.bytes_out = len(self.body)
         if request.must_wait:
             await self.wait_for_client()
         if request.content.exception() is not None:
@@ -142,6 +152,8 @@ class UpstreamResponse(Response):
         try:
             head, arrived = self._head(), payload.read_nowait()
             if payload.is_eof() and len(arrived) <= SMALL_ANSWER:
+                request.record.bytes_out = len(arrived)
+                request.record.released = request.record.headed
                 if self._chunked:
                     arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
                 request.write(head + arrived)
@@ -150,6 +162,7 @@ class UpstreamResponse(Response):
             if request.must_wait:
                 await self.wait_for_client()
         except (aiohttp.ClientError, Problem) as exc:
+            request.record.code = exc.code if isinstance(exc, Problem) else "upstream_bad_response"
             exchange.abort()
             request.abort()
             raise ConnectionResetError("the answer could not be completed") from exc
@@ -161,8 +174,10 @@ class UpstreamResponse(Response):
     async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
         request.write(head)
         exchange.read_plainly()
+        record = request.record
         chunk = arrived or await exchange.read()
         while chunk:
+            record.bytes_out += len(chunk)
             if self._chunked:
                 write_chunk(request.write, chunk)
             else:
@@ -170,6 +185,7 @@ class UpstreamResponse(Response):
             if request.must_wait:
                 await self.wait_for_client()
             chunk = await exchange.read()
+        record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
 

@@ -12,6 +12,17 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.request import Request
 
 
+class Observer(Protocol):
+    """Who is told of every request.
+
+    :ivar active: requests being answered; connections add to it, `finished` doesn't.
+    """
+
+    active: int
+
+    def finished(self, request: Request) -> None: ...
+
+
 class Answer(Protocol):
     """What a handler gives back. `begin`, or aiohttp's `prepare`, is called first, then `write_eof`."""
 
@@ -32,6 +43,7 @@ Handler = Callable[[Request], Awaitable[Answer]]
 class Terms:
     """What holds for every connection of a listener.
 
+    :ivar observer: is told of every request that is over.
     :ivar answer_unparsed: makes the answer to a request that couldn't be parsed.
     :ivar refuse: the same as bytes, for when nothing but the transport is there.
     :ivar header_timeout: seconds for a request's head, from its first byte to its last.
@@ -39,7 +51,8 @@ class Terms:
     :ivar trusted: networks whose `X-Forwarded-*` is believed.
     """
 
-    answer_unparsed: Callable[[Problem], Answer]
+    observer: Observer
+    answer_unparsed: Callable[[Problem, Request], Answer]
     refuse: Callable[[Problem], bytes]
     deadlines: Deadlines
     header_timeout: float

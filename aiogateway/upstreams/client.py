@@ -19,6 +19,7 @@ from yarl import URL
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.metrics import Metrics, families
 from aiogateway.routes import Upstream
 from aiogateway.upstreams.connection import Connector, UpstreamConnection, open_session
 from aiogateway.upstreams.pool import Pool
@@ -46,10 +47,12 @@ class UpstreamClient:
     Made inside a running event loop; `close` ends what it opened.
     """
 
-    def __init__(self, upstream: Upstream, deadlines: Deadlines) -> None:
+    def __init__(self, upstream: Upstream, deadlines: Deadlines, metrics: Metrics) -> None:
         self.upstream = upstream
         self._deadlines = deadlines
         self._session = open_session()
+        self._metrics = metrics
+        self.overflows = metrics.count(families.OVERFLOW, upstream.name)
         self._failing: dict[str, str] = {}
         self._tls = tls_context(upstream)
         self.destinations = tuple(map(self._destination, upstream.urls))
@@ -81,10 +84,12 @@ class UpstreamClient:
 
         host = url.raw_authority.encode()
         base = url.raw_path.rstrip("/").encode()
-        return Destination(text, host, base, Pool(self.upstream.name, limits, connect, self._deadlines))
+        pool = Pool(self.upstream.name, limits, connect, self._deadlines, self.overflows)
+        return Destination(text, host, base, pool)
 
     def _failed(self, url: str, reason: str) -> None:
         """Tell of a destination that can't be connected to: once, until it can be again or fails otherwise."""
+        self._metrics.count(families.CONNECT_FAILURES, self.upstream.name, reason).events += 1
         if self._failing.get(url) != reason:
             self._failing[url] = reason
             log.warning("connect failed", upstream=self.upstream.name, destination=url, reason=reason)
@@ -92,6 +97,10 @@ class UpstreamClient:
     def _recovered(self, url: str) -> None:
         if self._failing.pop(url, None) is not None:
             log.info("connected again", upstream=self.upstream.name, destination=url)
+
+    def failing(self, destination: Destination) -> str | None:
+        """Why the last connection to a destination could not be made, in one word; None when it could."""
+        return self._failing.get(destination.url)
 
     def in_turn(self) -> Sequence[Destination]:
         """Every destination once, beginning with the one whose turn it is."""

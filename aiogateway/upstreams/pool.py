@@ -13,17 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.metrics import Count
 from aiogateway.settings import PoolSettings
 from aiogateway.upstreams.connection import UpstreamConnection
 
 # Seconds that connections over the most idle ones are kept nevertheless.
 SURPLUS: Final = 0.2
+
+
+class Waits(Protocol):
+    """Seconds that a request waited for a place, and for a connection to be made."""
+
+    pool: float
+    connect: float
+
 
 Connect = Callable[[], Awaitable[UpstreamConnection]]
 
@@ -35,13 +45,17 @@ class Pool:
     :param limits: the settings of this upstream's pools.
     :param connect: makes a new connection; raises `Problem`.
     :param deadlines: the worker's deadlines, whose clock is the pool's too.
+    :param overflows: counts requests refused because too many waited.
     """
 
-    def __init__(self, name: str, limits: PoolSettings, connect: Connect, deadlines: Deadlines) -> None:
+    def __init__(
+        self, name: str, limits: PoolSettings, connect: Connect, deadlines: Deadlines, overflows: Count
+    ) -> None:
         self.name = name
         self.limits = limits
         self.in_use = 0
         self.streams = 0
+        self._overflows = overflows
         self._connect = connect
         self._deadlines = deadlines
         self._clock = deadlines.clock
@@ -66,22 +80,31 @@ class Pool:
             self.in_use += 1
         return connection
 
-    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+    async def acquire(self, waits: Waits, *, fresh: bool = False) -> UpstreamConnection:
         """A connection to speak over, idle or new.
 
+        :param waits: is told how long that took.
         :param fresh: only a new one will do: an idle one has just proved stale.
         :raises Problem: `upstream_pool_exhausted`, or what connecting raised.
         """
         if self.in_use < self.limits.max_connections and not self._waiting:
             self.in_use += 1
         else:
-            await self._wait_for_place()
+            since = time.monotonic()
+            try:
+                await self._wait_for_place()
+            finally:
+                waits.pool += time.monotonic() - since
         try:
             if fresh and self._idle:
                 self._idle.pop(0).close()
             connection = None if fresh else self._take_idle()
             if connection is None:
-                connection = await self._connect()
+                since = time.monotonic()
+                try:
+                    connection = await self._connect()
+                finally:
+                    waits.connect += time.monotonic() - since
         except BaseException:
             self._leave_place()
             raise
@@ -170,6 +193,7 @@ class Pool:
 
     async def _wait_for_place(self) -> None:
         if len(self._waiting) >= self.limits.max_pending:
+            self._overflows.events += 1
             raise Problem("upstream_pool_exhausted", f"too many requests wait for the {self.name} service")
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

@@ -19,7 +19,7 @@ from aiogateway.recaptcha import Recaptcha
 from aiogateway.settings import Settings, read
 from aiogateway.stores import Limiter, SharedCounters
 from aiogateway.tokens import verifier_from
-from tests.proxy.served import answer_unparsed
+from tests.proxy.served import Watching, answer_unparsed, refuse
 
 
 def request(raw: bytes) -> Request:
@@ -27,8 +27,9 @@ def request(raw: bytes) -> Request:
     loop = asyncio.get_running_loop()
     server = Server(
         ok,
+        observer=Watching(),
         answer_unparsed=answer_unparsed,
-        refuse=lambda problem: answer_unparsed(problem).in_full(),
+        refuse=refuse,
         deadlines=Deadlines(loop.time),
         header_timeout=10.0,
         keepalive_timeout=75.0,

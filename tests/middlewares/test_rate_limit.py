@@ -9,6 +9,7 @@ import pytest
 
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
+from aiogateway.metrics.families import RATE_LIMIT
 from aiogateway.middlewares.rate_limit import (
     Judge,
     Policies,
@@ -182,9 +183,11 @@ async def test_decisions_are_counted_by_policy(table: Table, limiter: Limiter) -
         await handler(request(head()))
     with pytest.raises(Problem):
         await handler(request(head()))
-    shown = metrics.exposition().decode()
-    assert 'total{backend="local",decision="admitted",policy="5/minute login"} 5.0' in shown
-    assert 'total{backend="local",decision="refused",policy="5/minute login"} 1.0' in shown
+    counted = {
+        decision: metrics.count(RATE_LIMIT, "5/minute login", decision, "local").events
+        for decision in ("admitted", "refused")
+    }
+    assert counted == {"admitted": 5, "refused": 1}
 
 
 def test_the_longest_wait_of_several_is_told() -> None:

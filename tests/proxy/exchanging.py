@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from aiogateway.deadlines import Deadlines
+from aiogateway.metrics import Count
 from aiogateway.proxy.body import RequestBody
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import RawFields
 from aiogateway.upstreams.pool import Pool
 from tests.clock import Clock
 from tests.upstreams.scripted import Peer, Script, connecting
-from tests.upstreams.standing import limits
+from tests.upstreams.standing import Waited, limits
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -51,7 +52,7 @@ class Bench:
         self._begun: list[Exchange] = []
 
     async def exchange(self) -> Exchange:
-        connection = self.pool.take() or await self.pool.acquire()
+        connection = self.pool.take() or await self.pool.acquire(Waited())
         exchange = Exchange(self.pool, connection, self.deadlines, timeout=TIMEOUT, idle=IDLE)
         self._begun.append(exchange)
         return exchange
@@ -90,7 +91,9 @@ async def bench_for(script: Script) -> AsyncIterator[Bench]:
     clock = Clock(asyncio.get_running_loop().time())
     deadlines = Deadlines(clock)
     async with connecting(script) as connect:
-        bench = Bench(Pool("b", limits(keepalive_timeout=1e6, max_age=1e6), connect, deadlines), deadlines, clock)
+        bench = Bench(
+            Pool("b", limits(keepalive_timeout=1e6, max_age=1e6), connect, deadlines, Count()), deadlines, clock
+        )
         try:
             yield bench
         finally:

@@ -18,6 +18,7 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.connection import ClientConnection
 from aiogateway.proxy.listener import Server
+from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, problem_response
 from aiogateway.proxy.terms import Handler
@@ -77,8 +78,9 @@ class Client:
 class Served:
     """A server that listens."""
 
-    def __init__(self, server: Server, deadlines: Deadlines, clock: Clock, port: int) -> None:
+    def __init__(self, server: Server, watching: Watching, deadlines: Deadlines, clock: Clock, port: int) -> None:
         self.server = server
+        self.watching = watching
         self.deadlines = deadlines
         self.clock = clock
         self._port = port
@@ -118,8 +120,24 @@ class Served:
         await eventually(lambda: not self.server.connections, "every connection ends")
 
 
-def answer_unparsed(problem: Problem) -> Response:
+class Watching:
+    """Remembers the record of every request that is over."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.records: list[Record] = []
+
+    def finished(self, request: Request) -> None:
+        self.records.append(request.record)
+
+
+def answer_unparsed(problem: Problem, request: Request) -> Response:
+    request.record.code = problem.code
     return problem_response(problem, "unparsed", close=True)
+
+
+def refuse(problem: Problem) -> bytes:
+    return problem_response(problem, "unparsed", close=True).in_full()
 
 
 @contextlib.asynccontextmanager
@@ -129,10 +147,12 @@ async def serving(
     """A listener on a free port of 127.0.0.1, closed with all its connections at the end."""
     clock = Clock()
     deadlines = Deadlines(clock)
+    watching = Watching()
     server = Server(
         handler,
+        observer=watching,
         answer_unparsed=answer_unparsed,
-        refuse=lambda problem: answer_unparsed(problem).in_full(),
+        refuse=refuse,
         deadlines=deadlines,
         header_timeout=10.0,
         keepalive_timeout=keepalive_timeout,
@@ -140,7 +160,7 @@ async def serving(
         trusted=trusted,
     )
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    served = Served(server, deadlines, clock, listener.sockets[0].getsockname()[1])
+    served = Served(server, watching, deadlines, clock, listener.sockets[0].getsockname()[1])
     try:
         yield served
     finally:

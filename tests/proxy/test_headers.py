@@ -27,7 +27,7 @@ Fields = list[tuple[bytes, bytes]]
 
 INWARD = {
     "goes on": b"""Accept Accept-Encoding Authorization Cache-Control Content-Encoding Content-Type Cookie Date
-        If-None-Match Origin Range Referer Sec-WebSocket-Key traceparent User-Agent Via X-Api-Key X-Userid""",
+        If-None-Match Origin Range Referer Sec-WebSocket-Key User-Agent Via X-Api-Key X-Userid""",
     "stays": b"""Connection Keep-Alive Proxy-Authenticate Proxy-Authorization Proxy-Connection TE Trailer
         Transfer-Encoding Upgrade Host Content-Length Expect X-Request-ID Forwarded X-Real-IP X-Forwarded-For
         X-Forwarded-Proto X-Forwarded-Anything X-User-Id X-User-Roles X-User- X_User_Id X-User_Id Content_Length

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from aiogateway.deadlines import Deadlines
+from aiogateway.metrics import Count
 from aiogateway.settings import PoolSettings
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
@@ -92,6 +93,14 @@ class Connections:
         return [connection for connection in self.all if not connection.closed]
 
 
+class Waited:
+    """What a request waited."""
+
+    def __init__(self) -> None:
+        self.pool = 0.0
+        self.connect = 0.0
+
+
 class Bench:
     """A pool, its clock and the connections it made."""
 
@@ -99,7 +108,8 @@ class Bench:
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock)
         self.made = Connections(self.clock)
-        self.pool = Pool("b", limits(**settings), self.made.connect, self.deadlines)
+        self.overflows = Count()
+        self.pool = Pool("b", limits(**settings), self.made.connect, self.deadlines, self.overflows)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)

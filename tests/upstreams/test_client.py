@@ -17,10 +17,12 @@ from structlog.testing import capture_logs
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.metrics import Metrics
 from aiogateway.routes import Upstream
 from aiogateway.upstreams.client import UpstreamClient, reason_of, tls_context, unreachable
 from tests.config_folders import load
 from tests.upstreams.scripted import Peer, answering, upstream
+from tests.upstreams.standing import Waited
 
 KEY = ConnectionKey("b", 1, True, True, None, None, None)
 REFUSED = ConnectionRefusedError(111, "Connection refused")
@@ -85,7 +87,7 @@ def described(root: Path, *urls: str, **keys: str) -> Upstream:
 
 @asynccontextmanager
 async def at_work(described: Upstream) -> AsyncIterator[UpstreamClient]:
-    client = UpstreamClient(described, Deadlines(asyncio.get_running_loop().time))
+    client = UpstreamClient(described, Deadlines(asyncio.get_running_loop().time), Metrics())
     try:
         yield client
     finally:
@@ -95,7 +97,7 @@ async def at_work(described: Upstream) -> AsyncIterator[UpstreamClient]:
 async def connect(client: UpstreamClient) -> None:
     """Take a connection to the first destination, and give it up."""
     pool = client.destinations[0].pool
-    pool.discard(await pool.acquire())
+    pool.discard(await pool.acquire(Waited()))
 
 
 def free_port() -> int:
@@ -219,7 +221,7 @@ async def test_closing_ends_idle_connections(tmp_path: Path) -> None:
     async with upstream(until_it_ends) as port:
         async with at_work(described(tmp_path, f"http://127.0.0.1:{port}")) as client:
             pool = client.destinations[0].pool
-            pool.release(await pool.acquire())
+            pool.release(await pool.acquire(Waited()))
             client.sweep()
         async with asyncio.timeout(3):
             await ended.wait()
@@ -229,7 +231,7 @@ async def test_answers_are_read_over_a_connection_of_a_client(tmp_path: Path) ->
     script = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
     async with upstream(script) as port, at_work(described(tmp_path, f"http://127.0.0.1:{port}")) as client:
         pool = client.destinations[0].pool
-        connection = await pool.acquire()
+        connection = await pool.acquire(Waited())
         connection.begin(b"GET / HTTP/1.1\r\n\r\n", bodiless=False)
         assert (await connection.read())[0].code == 204
         pool.discard(connection)

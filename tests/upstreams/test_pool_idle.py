@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from aiogateway.upstreams.pool import SURPLUS
-from tests.upstreams.standing import Bench, settle
+from tests.upstreams.standing import Bench, Waited, settle
 
 
 @pytest.mark.parametrize("fate", ["closed", "idle", "old"])
 @pytest.mark.parametrize("look", ["take", "acquire", "sweep"])
 async def test_an_idle_connection_past_its_time_is_closed_wherever_it_is_met(fate: str, look: str) -> None:
     bench = Bench(keepalive_timeout=4 if fate == "idle" else 1000, max_age=300)
-    connection = await bench.pool.acquire()
+    connection = await bench.pool.acquire(Waited())
     bench.clock.advance(299)
     bench.pool.release(connection)
     assert bench.pool.idle == 1
@@ -25,7 +25,7 @@ async def test_an_idle_connection_past_its_time_is_closed_wherever_it_is_met(fat
         case "take":
             assert bench.pool.take() is None
         case "acquire":
-            assert await bench.pool.acquire() is not connection
+            assert await bench.pool.acquire(Waited()) is not connection
         case _:
             bench.pool.sweep()
     assert connection not in bench.made.open() and bench.pool.idle == 0
@@ -33,7 +33,7 @@ async def test_an_idle_connection_past_its_time_is_closed_wherever_it_is_met(fat
 
 async def test_a_connection_that_is_too_old_or_unfit_is_not_kept() -> None:
     bench = Bench(max_age=300)
-    old, unfit = [await bench.pool.acquire() for _ in range(2)]
+    old, unfit = [await bench.pool.acquire(Waited()) for _ in range(2)]
     bench.made.all[1].alive = False
     bench.pool.release(unfit)
     bench.clock.advance(300)
@@ -43,7 +43,7 @@ async def test_a_connection_that_is_too_old_or_unfit_is_not_kept() -> None:
 
 async def test_surplus_connections_are_closed_soon_and_the_coldest_go_first() -> None:
     bench = Bench(max_connections=10, max_keepalive=3)
-    ten = [await bench.pool.acquire() for _ in range(10)]
+    ten = [await bench.pool.acquire(Waited()) for _ in range(10)]
     for connection in ten:
         bench.pool.release(connection)
     bench.pool.sweep()
@@ -55,7 +55,7 @@ async def test_surplus_connections_are_closed_soon_and_the_coldest_go_first() ->
 
 async def test_an_unfit_connection_doesn_t_cost_a_fit_one_its_place() -> None:
     bench = Bench(max_connections=4, max_keepalive=2)
-    four = [await bench.pool.acquire() for _ in range(4)]
+    four = [await bench.pool.acquire(Waited()) for _ in range(4)]
     for connection in four:
         bench.pool.release(connection)
     for made in bench.made.all[2:]:
@@ -67,8 +67,8 @@ async def test_an_unfit_connection_doesn_t_cost_a_fit_one_its_place() -> None:
 
 async def test_without_keepalive_a_connection_is_kept_only_for_who_waits() -> None:
     bench = Bench(max_connections=1, max_keepalive=0)
-    first = await bench.pool.acquire()
-    waiter = asyncio.ensure_future(bench.pool.acquire())
+    first = await bench.pool.acquire(Waited())
+    waiter = asyncio.ensure_future(bench.pool.acquire(Waited()))
     await settle()
     bench.pool.release(first)
     assert await waiter is first

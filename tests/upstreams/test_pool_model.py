@@ -11,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.metrics import Count
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import SURPLUS, Pool
 from tests.clock import Clock
-from tests.upstreams.standing import Connections, Standing, limits
+from tests.upstreams.standing import Connections, Standing, Waited, limits
 
 Taker = asyncio.Task[UpstreamConnection]
 
@@ -41,7 +42,7 @@ class PoolModel(RuleBasedStateMachine):
     )
     def open(self, **chosen: int) -> None:
         self.limits = limits(**chosen)
-        self.pool = Pool("b", self.limits, self.made.connect, self.deadlines)
+        self.pool = Pool("b", self.limits, self.made.connect, self.deadlines, Count())
 
     def turn(self) -> None:
         """One turn of the loop: every callback that is ready runs once."""
@@ -56,7 +57,7 @@ class PoolModel(RuleBasedStateMachine):
 
     @rule(fresh=st.booleans())
     def ask(self, fresh: bool) -> None:
-        self.takers.append(self.loop.create_task(self.pool.acquire(fresh=fresh)))
+        self.takers.append(self.loop.create_task(self.pool.acquire(Waited(), fresh=fresh)))
 
     @rule()
     def take(self) -> None:
@@ -181,13 +182,13 @@ class Arrivals(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock)
-        self.pool = Pool("b", limits(max_connections=1), Connections(self.clock).connect, self.deadlines)
+        self.pool = Pool("b", limits(max_connections=1), Connections(self.clock).connect, self.deadlines, Count())
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.served: list[int] = []
         self.enough: list[asyncio.Event] = []
 
     async def _use(self, number: int) -> None:
-        connection = await self.pool.acquire()
+        connection = await self.pool.acquire(Waited())
         self.served.append(number)
         try:
             await self.enough[number].wait()

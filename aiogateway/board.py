@@ -1,0 +1,74 @@
+"""Where the workers of one gateway tell each other about themselves: a folder with one report each.
+
+Rules: a report is replaced as a whole, so that nobody reads half of one; a worker that takes another's place takes over
+its report. One that can't be written is no reason to stop serving: it is logged once, until it can be again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+log = structlog.get_logger(__name__)
+
+# Kept in memory where the system has a place for it: a report a second must wait for no disk.
+MEMORY: Final = Path("/dev/shm")
+
+
+def folder_parent() -> str | None:
+    """Where the folder is best made; None for the usual place."""
+    return str(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else None
+
+
+class Board:
+    """One worker's place on the board.
+
+    :param folder: shared by all workers; None when this one is alone.
+    :param slot: the worker's number.
+    """
+
+    def __init__(self, folder: str | None = None, slot: int = 0) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self.slot = slot
+        self._failing = False
+
+    @property
+    def alone(self) -> bool:
+        return self._folder is None
+
+    def publish(self, report: dict[str, Any]) -> None:
+        """Show the others this worker's report."""
+        if self._folder is None:
+            return
+        new = self._folder / f"{self.slot}.new"
+        try:
+            new.write_bytes(orjson.dumps(report))
+            new.replace(self._folder / f"{self.slot}.json")
+        except OSError as exc:
+            if not self._failing:
+                log.error("a worker's figures can't be shared with the others", reason=exc.strerror)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def before(self) -> dict[str, Any] | None:
+        """The last report of the worker whose place this one takes."""
+        return None if self._folder is None else self._read(self._folder / f"{self.slot}.json")
+
+    def others(self) -> list[dict[str, Any]]:
+        """The last reports of all other places, in order."""
+        if self._folder is None:
+            return []
+        paths = sorted(path for path in self._folder.glob("*.json") if path.stem != str(self.slot))
+        return [report for report in map(self._read, paths) if report is not None]
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        return found

@@ -1,0 +1,150 @@
+"""What becomes of a request's record once the request is over: figures, recent history, a log line, a span.
+
+Rules: every request ends here exactly once, however it ended; this adds to plain numbers and hands lines on, and waits
+for nothing. Labels that a client could make up are folded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from http import HTTPMethod, HTTPStatus
+from typing import Any, Final, Protocol
+
+from aiogateway.errors import title_of
+from aiogateway.history import INTERVAL, History
+from aiogateway.metrics import Metrics, Tally, families
+from aiogateway.proxy.record import CLIENT_CLOSED, Record
+from aiogateway.proxy.request import Request
+
+OTHER_METHOD: Final = "_OTHER"
+METHODS: Final = {method.value: method.value for method in HTTPMethod}
+STATUSES: Final = {status: str(status) for status in (*map(int, HTTPStatus), 499)}
+# The last requests that failed, for who looks at the dashboard.
+FAILURES: Final = 100
+
+
+class Log(Protocol):
+    """What writes a line about each request."""
+
+    def log(self, request: Request) -> None: ...
+
+
+class Spans(Protocol):
+    """What sends a request's spans away."""
+
+    def finished(self, request: Request, now_wall: float) -> None: ...
+
+
+def status_label(status: int) -> str:
+    """A status as a label; what an upstream made up counts for its class."""
+    return STATUSES.get(status) or f"{status // 100}xx"
+
+
+def error_type(record: Record) -> str:
+    """The code of what went wrong, or the status of an upstream's own error; empty for neither."""
+    return record.code or (status_label(record.status) if record.status >= 500 else "")
+
+
+def phase_of(record: Record) -> str:
+    """How far a request had come when its client left."""
+    if record.status:
+        return "response"
+    return "waiting" if record.asked else "request"
+
+
+class Telemetry:
+    """:param upstreams: their names.
+    :param log: None when requests are not logged.
+    :param spans: None when traces go nowhere.
+    :ivar active: requests being answered.
+    :ivar failures: the last that failed, newest last.
+    """
+
+    def __init__(self, metrics: Metrics, upstreams: Iterable[str], log: Log | None, spans: Spans | None) -> None:
+        self.active = 0
+        self.failures: deque[dict[str, Any]] = deque(maxlen=FAILURES)
+        now = int(time.time() // INTERVAL)
+        self.histories: Mapping[str, History] = {name: History(now) for name in upstreams}
+        self._metrics = metrics
+        self._log = log
+        self._spans = spans
+        self._served: dict[tuple[str, str, int, str], Tally] = {}
+        self._asked: dict[tuple[str, int, str], Tally] = {}
+        self._queues = {name: metrics.tally(families.QUEUE, name) for name in self.histories}
+        self._request_sizes = metrics.tally(families.REQUEST_SIZE)
+        self._response_sizes = metrics.tally(families.RESPONSE_SIZE)
+        self._overheads = metrics.tally(families.OVERHEAD)
+
+    def finished(self, request: Request) -> None:
+        """Take note of a request that is over."""
+        record = request.record
+        record.ended = time.monotonic()
+        record.bytes_in = request.content.total_bytes
+        method, status, code = METHODS.get(request.method, OTHER_METHOD), record.status_label, record.code
+        key = method, record.route, status, code
+        served = self._served.get(key) or self._series(key, record)
+        served.observe(record.ended - record.started)
+        self._request_sizes.observe(record.bytes_in)
+        self._response_sizes.observe(record.bytes_out)
+        if record.attempts:
+            self._count_upstream(record)
+        if code == CLIENT_CLOSED:
+            self._metrics.count(families.ABORTS, phase_of(record)).events += 1
+        elif record.failed:
+            self.failures.append(self._failure(request, method))
+        if self._log is not None:
+            self._log.log(request)
+        if self._spans is not None and record.sampled:
+            self._spans.finished(request, time.time())
+
+    def advance(self, now: float) -> None:
+        """:param now: wall time in seconds."""
+        number = int(now // INTERVAL)
+        for history in self.histories.values():
+            history.advance(number)
+
+    def _count_upstream(self, record: Record) -> None:
+        name = record.upstream
+        self._queues[name].observe(record.pool)
+        if record.asked:
+            if not record.released:
+                record.released = record.ended
+            key = name, record.status, record.code
+            asked = self._asked.get(key)
+            if asked is None:
+                status = status_label(record.status) if record.headed and record.status else ""
+                asked = self._asked[key] = self._metrics.tally(
+                    families.CLIENT_DURATION, name, status, error_type(record)
+                )
+            asked.observe(record.released - record.asked)
+            if record.headed:
+                self._overheads.observe(record.overhead)
+        self.histories[name].now.add(failed=record.failed, latency=record.ttfb, wait=record.pool)
+
+    def _series(self, key: tuple[str, str, int, str], record: Record) -> Tally:
+        """The series of a method, route, status and code."""
+        method, route, status, _ = key
+        made = self._served[key] = self._metrics.tally(
+            families.SERVER_DURATION, method, route, status_label(status), error_type(record)
+        )
+        return made
+
+    def _failure(self, request: Request, method: str) -> dict[str, Any]:
+        record = request.record
+        return {
+            "time": time.time(),
+            "request_id": request.id,
+            "trace_id": record.trace_id,
+            "method": method,
+            "route": record.route,
+            "status": record.status_label,
+            "title": title_of(record.status_label),
+            "code": record.code or None,
+            "flags": record.flags,
+            "upstream": record.upstream or None,
+            "destination": record.destination or None,
+            "duration": record.total,
+            "ended_by": record.ended_by,
+        }

@@ -61,3 +61,10 @@ def counted_as(address: str) -> str:
     """What limits count by: an IPv4 address, or the /64 that one IPv6 client has to itself (RFC 6177 section 2)."""
     parsed = parse(address)
     return str(IPv6Network((int(parsed), 64), strict=False)) if isinstance(parsed, IPv6Address) else address
+
+
+def without_userinfo(url: str) -> str:
+    """A URL without the password it may hold."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"

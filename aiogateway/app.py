@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 
+from aiogateway import __version__
+from aiogateway.access_log import AccessLog
+from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
-from aiogateway.metrics import Metrics, exposition
+from aiogateway.metrics import Metrics, exposition, families
 from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
+from aiogateway.output import Output
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
@@ -24,11 +28,14 @@ from aiogateway.recaptcha import Recaptcha
 from aiogateway.report import Reporter
 from aiogateway.routes import OWN_PATHS, Table
 from aiogateway.settings import Settings
+from aiogateway.spans import spans_from
 from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import UpstreamClient
 
+# Levels at which requests are logged: a line about one is no more than information.
+LOGGED = frozenset({"debug", "info"})
 # Seconds between looks at idle connections.
 POOL_SWEEP = 0.25
 # Seconds after which other workers know what this one counted.
@@ -39,21 +46,33 @@ class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
+    :param output: where log lines go; whoever made it starts and closes it.
     :param board: where workers tell each other about themselves.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
-    def __init__(self, settings: Settings, table: Table, counters: SharedCounters, board: Board) -> None:
+    def __init__(
+        self, settings: Settings, table: Table, counters: SharedCounters, board: Board, output: Output
+    ) -> None:
         self.settings = settings
         self.table = table
         self.unready: set[str] = {"starting"}
         before = board.before()
         self.metrics = Metrics(None if before is None else before["metrics"])
         self._clients: dict[str, UpstreamClient] = {}
-        self._telemetry = Telemetry(self.metrics, table.upstreams, None, None)
+        self._output = output
+        self._spans = spans_from(settings)
+        access_log = AccessLog(output.write, settings.log_format) if settings.log_level in LOGGED else None
+        self._telemetry = Telemetry(self.metrics, table.upstreams, access_log, self._spans)
         self._server: Server | None = None
         self.reporter = Reporter(
-            board, self.metrics, self._telemetry, self._clients, self.unready, self._connections
+            board,
+            self.metrics,
+            self._telemetry,
+            self._clients,
+            self.unready,
+            self._connections,
+            {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
@@ -72,6 +91,8 @@ class Gateway:
         for name, upstream in self.table.upstreams.items():
             self._clients[name] = UpstreamClient(upstream, self._deadlines, self.metrics)
         self._ticking = asyncio.create_task(self._tick())
+        if self._spans is not None:
+            self._spans.start()
         await self._limiter.start()
         await self._recaptcha.start()
         if self._verifier is not None:
@@ -93,9 +114,14 @@ class Gateway:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
         tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier)
-        local = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
+        local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
+        if settings.public_docs:
+            local |= handlers(Docs(self.table, settings, __version__, try_it_out=True))
         proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics)
         return compose(settings, self.table, proxy, local, tools)
+
+    def _lost_spans(self) -> int:
+        return 0 if self._spans is None else self._spans.lost
 
     def _connections(self) -> int:
         return 0 if self._server is None else len(self._server.connections)
@@ -115,6 +141,8 @@ class Gateway:
         await self._limiter.close()
         for client in self._clients.values():
             await client.close()
+        if self._spans is not None:
+            await self._spans.close()
 
     async def _tick(self) -> None:
         """Look at deadlines often, at idle connections and history now and then, and tell the other workers."""
@@ -126,6 +154,7 @@ class Gateway:
             now = time.monotonic()
             self.reporter.lag.add(max(now - due, 0.0), now)
             self._deadlines.sweep()
+            self._output.flush()
             if now >= report_at:
                 report_at = now + REPORT
                 self._telemetry.advance(time.time())

@@ -1,7 +1,7 @@
 """The gateway's own log: one line an event on stdout, as JSON for machines or as text for people.
 
 Events carry fields, never sentences with values in them, and never a secret, a token, a form field or a body.
-aiohttp's and asyncio's own messages come out in the same form.
+aiohttp's and asyncio's own messages come out in the same form. Whatever a value holds, no control character comes out.
 """
 
 from __future__ import annotations
@@ -10,10 +10,35 @@ import io
 import json
 import logging
 import sys
-from typing import Any
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
+
+from aiogateway.output import Output
+
+# What a terminal might obey, and what makes one line two or shows it in another order.
+_ODD: Final = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+class Lines(io.TextIOBase):
+    """What loggers take for a file; each writes a whole line at once."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, text: str) -> int:
+        self._output.write(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+
+def _inert(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = value.translate(_ODD)
+    return event
 
 
 def _as_json(event: structlog.typing.EventDict, **options: Any) -> str:
@@ -29,19 +54,20 @@ def _reshape(logger: Any, method: str, event: structlog.typing.EventDict) -> str
     return event
 
 
-def configure(level: str, form: str) -> None:
-    """Set the log up for this process.
+def configure(level: str, form: str) -> Output:
+    """Set the log up for this process; answers where its lines go, which whoever runs a loop starts and flushes.
 
     :param level: the least level that is written (`GATEWAY_LOG_LEVEL`).
     :param form: `json` or `text` (`GATEWAY_LOG_FORMAT`).
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a log line is never lost to a character
+    output = Output(sys.stdout.fileno())
+    lines = cast(TextIO, Lines(output))
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _inert,
     ]
     last: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(serializer=_as_json)
@@ -51,11 +77,12 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(lines),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_reshape, last], foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(least, logging.WARNING))
+    return output

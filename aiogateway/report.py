@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 
 from aiogateway import __version__
+from aiogateway.address import without_userinfo
 from aiogateway.board import Board
 from aiogateway.metrics import Metrics, families
 from aiogateway.telemetry import Telemetry
@@ -47,17 +48,11 @@ class Lag:
         return max((late for _, late in self._seen), default=0.0)
 
 
-def userinfo_removed(url: str) -> str:
-    """A destination's URL without the password it may hold."""
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
-
-
 class Reporter:
     """:param clients: the upstreams at work, by name; may be filled later.
     :param unready: why the worker should get no new requests; may change.
     :param connections: how many clients are connected.
+    :param lost: what counts lines and spans that were dropped, by the family that shows it.
     :ivar lag: of the event loop.
     """
 
@@ -69,6 +64,7 @@ class Reporter:
         clients: Mapping[str, UpstreamClient],
         unready: Set[str],
         connections: Callable[[], int],
+        lost: Mapping[str, Callable[[], int]],
     ) -> None:
         self.lag = Lag()
         self._board = board
@@ -78,7 +74,8 @@ class Reporter:
         self._unready = unready
         self._connections = connections
         self._started_at = time.time()
-        self._lost = metrics.count(families.LINES_LOST)
+        self._lost = {family: (metrics.count(family), read) for family, read in lost.items()}
+        self._seen = dict.fromkeys(lost, 0)
         self._describe()
 
     def _describe(self) -> None:
@@ -113,10 +110,13 @@ class Reporter:
     def _up(self) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, client in self._clients.items():
             for destination in client.destinations:
-                yield (name, userinfo_removed(destination.url)), float(client.failing(destination) is None)
+                yield (name, without_userinfo(destination.url)), float(client.failing(destination) is None)
 
     def report(self) -> dict[str, Any]:
         """How this worker is, now."""
+        for family, (count, read) in self._lost.items():
+            count.events += (now := read()) - self._seen[family]
+            self._seen[family] = now
         return {
             "slot": self._board.slot,
             "pid": os.getpid(),
@@ -125,7 +125,7 @@ class Reporter:
             "active": self._telemetry.active,
             "connections": self._connections(),
             "lag": self.lag.worst(),
-            "lost_lines": self._lost.events,
+            "lost_lines": self._lost[families.LINES_LOST][0].events,
             "unready": sorted(self._unready),
             "upstreams": {name: self._upstream(name, client) for name, client in self._clients.items()},
             "failures": list(self._telemetry.failures),
@@ -136,7 +136,7 @@ class Reporter:
         return {
             "destinations": [
                 {
-                    "url": userinfo_removed(destination.url),
+                    "url": without_userinfo(destination.url),
                     "up": client.failing(destination) is None,
                     "reason": client.failing(destination),
                     "breaker": "closed",

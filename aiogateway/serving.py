@@ -21,6 +21,7 @@ from aiohttp import web
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
 from aiogateway.board import Board
+from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
@@ -84,6 +85,7 @@ async def serve(
     table: Table,
     counters: SharedCounters,
     board: Board,
+    output: Output,
     public: socket.socket,
     admin: socket.socket,
     *,
@@ -94,6 +96,7 @@ async def serve(
     """Serve on two listening sockets until a signal says stop.
 
     :param counters: what limits count; shared with the other workers.
+    :param output: where log lines go.
     :param board: where workers tell each other about themselves.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
@@ -110,7 +113,7 @@ async def serve(
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
-        gateway = Gateway(settings, table, counters, board)
+        gateway = Gateway(settings, table, counters, board, output)
         stack.push_async_callback(gateway.close)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)

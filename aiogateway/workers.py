@@ -71,7 +71,7 @@ def serve_in_process(settings: Settings, table: Table, alongside: Alongside, on_
 
 
 def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready: Callable[[], None] | None) -> int:
-    logs.configure(settings.log_level, settings.log_format)
+    output = logs.configure(settings.log_level, settings.log_format)
     try:
         public = listen(settings.host, settings.port)
         admin = listen(settings.admin_host, settings.admin_port)
@@ -95,19 +95,22 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     counters = SharedCounters(alone=not several)
 
     def work(folder: str | None, slot: int) -> int:
-        uvloop.run(
-            serve(
-                settings,
-                table,
-                counters,
-                Board(folder, slot),
-                public,
-                admin,
-                has_parent=several,
-                alongside=alongside,
-                on_ready=on_ready,
+        output.start(shared=several)
+        with contextlib.closing(output):
+            uvloop.run(
+                serve(
+                    settings,
+                    table,
+                    counters,
+                    Board(folder, slot),
+                    output,
+                    public,
+                    admin,
+                    has_parent=several,
+                    alongside=alongside,
+                    on_ready=on_ready,
+                )
             )
-        )
         return 0
 
     def release() -> None:

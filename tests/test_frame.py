@@ -28,6 +28,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS: Final = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
 
+# Distributions that share one package, so that an import doesn't tell which it needs.
+NAMESPACE: Final = set(map(canonicalize_name, importlib.metadata.packages_distributions().get("opentelemetry", ())))
 # What the scripts run or pytest loads, rather than some module imports.
 TOOLS: Final = {"mypy", "pytest-aiohttp", "ruff", "setuptools", "uvicorn"}
 
@@ -45,6 +47,8 @@ def declared(section: str, key: str) -> dict[str, Requirement]:
 
 
 RUNTIME: Final = declared("options", "install_requires")
+# Installed by who wants traces.
+OTEL: Final = declared("options.extras_require", "otel")
 EXTRAS: Final = declared("options.extras_require", "test") | declared("options.extras_require", "bench")
 PINS: Final = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
 
@@ -100,18 +104,19 @@ def test_the_installed_releases_are_the_pinned_ones() -> None:
 
 
 def test_every_dependency_is_imported_and_every_import_is_a_dependency() -> None:
-    assert imported("aiogateway") - {"aiogateway"} == RUNTIME.keys()
+    used = imported("aiogateway") - {"aiogateway"}
+    assert used - NAMESPACE == (RUNTIME.keys() | OTEL.keys()) - NAMESPACE and used & NAMESPACE
 
 
 def test_every_dependency_of_tests_and_benchmarks_is_used_and_declared() -> None:
     used = imported("tests", "benchmarks") - {"aiogateway"}
-    assert used - RUNTIME.keys() == EXTRAS.keys() - TOOLS
+    assert used - RUNTIME.keys() - OTEL.keys() - NAMESPACE == EXTRAS.keys() - TOOLS - NAMESPACE
 
 
-@pytest.mark.parametrize("name", sorted(RUNTIME | EXTRAS))
+@pytest.mark.parametrize("name", sorted(RUNTIME | OTEL | EXTRAS))
 def test_a_dependency_has_its_reason_written_down(name: str) -> None:
     notes = (ROOT / "docs" / "decisions" / "dependencies.md").read_text(encoding="utf-8")
-    assert re.search(rf"^\| `{(RUNTIME | EXTRAS)[name].name}` \| \S", notes, re.MULTILINE)
+    assert re.search(rf"^\| `{(RUNTIME | OTEL | EXTRAS)[name].name}` \| \S", notes, re.MULTILINE)
 
 
 def test_a_wheel_holds_the_packaged_table_and_the_marker_of_types(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from aiogateway import __version__
 from aiogateway.access_log import AccessLog
@@ -125,6 +126,10 @@ class Gateway:
 
     def _connections(self) -> int:
         return 0 if self._server is None else len(self._server.connections)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The reports of all workers, this one's first."""
+        return self.reporter.all()
 
     async def exposition(self) -> bytes:
         """What Prometheus is shown, of all workers."""

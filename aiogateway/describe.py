@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
+from aiogateway.address import without_userinfo
 from aiogateway.routes.policies import ROUTE_KEYS, UPSTREAM_KEYS, Key, not_enforced
 from aiogateway.routes.table import METHOD_ORDER, Route, Table, Upstream
 from aiogateway.settings import Settings, checks
@@ -38,7 +39,7 @@ def route_record(route: Route) -> dict[str, Any]:
         "category": route.category,
         "file": route.file,
         "upstream": route.upstream.name,
-        "destinations": list(route.upstream.urls),
+        "destinations": list(map(without_userinfo, route.upstream.urls)),
         "upstream_path": route.upstream_path,
         "tier": route.tier,
         **{key: _plain(getattr(route, key)) for key in POLICIES},
@@ -87,6 +88,30 @@ def explanation(method: str, path: str, query: str, route: Route, params: Mappin
         f"upstream {upstream.name}",
         *aligned(_upstream_rows(upstream), "  "),
     ]
+
+
+def explanation_record(method: str, path: str, query: str, route: Route, params: Mapping[str, str]) -> dict[str, Any]:
+    """As `explanation`, for programs."""
+    upstream = route.upstream
+    return {
+        "method": method,
+        "path": path,
+        "route": route.pattern,
+        "methods": methods_of(route),
+        "file": route.file,
+        "upstream": upstream.name,
+        "destinations": list(map(without_userinfo, upstream.urls)),
+        "target": route.target(path, params) + query,
+        "params": dict(params),
+        "policies": {
+            key: {
+                "value": _plain(getattr(route, key)),
+                "source": route.sources[key],
+                "enforced": not not_enforced(ROUTE_KEYS[key], getattr(route, key)),
+            }
+            for key in POLICIES
+        },
+    }
 
 
 def _upstream_rows(upstream: Upstream) -> list[tuple[str, str, str, str]]:

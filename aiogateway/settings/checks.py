@@ -5,6 +5,7 @@ Rules: a check says which variables to set, by name; nothing a key holds is in i
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ KEY_SOURCES: Final = {
 }
 WILDCARDS: Final = frozenset({"0.0.0.0", "::", "*"})
 PLACEHOLDERS: Final = frozenset({"your_secret_key", "your-secret-key", "changeme", "change-me", "secret"})
+EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"  # of the extra `otel`
 CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
@@ -40,7 +42,7 @@ def cross_faults(
     :param broken: fields whose own value is at fault already.
     :param need_key: whether the token keys matter to what is being done.
     """
-    found = [*_listeners(settings), *_tls(settings, sources), *_stores(settings, broken)]
+    found = [*_listeners(settings), *_tls(settings, sources), *_stores(settings, broken), *_traces(settings)]
     if need_key:
         found += _keys(settings, broken)
     return [Fault(ENVIRONMENT, entry, "", message) for entry, message in found]
@@ -109,6 +111,18 @@ def _tls(settings: Variables, sources: Mapping[str, str]) -> Iterator[tuple[str,
 def _stores(settings: Variables, broken: Collection[str]) -> Iterator[tuple[str, str]]:
     if settings.cache_store == "redis" and settings.redis_url is None and "redis_url" not in broken:
         yield "GATEWAY_CACHE_STORE", "is redis: set GATEWAY_REDIS_URL too"
+
+
+def _traces(settings: Variables) -> Iterator[tuple[str, str]]:
+    if settings.otel_exporter_otlp_endpoint is not None and not _is_installed(EXPORTER):
+        yield "OTEL_EXPORTER_OTLP_ENDPOINT", 'needs what is not installed: pip install "aiogateway[otel]"'
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package that it would be in
+        return False
 
 
 def _keys(settings: Variables, broken: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,6 @@ def finished(request: Request, now_wall: float) -> Finished:
     )
 
 
-def asked(record: Record) -> bool:
-    """Whether an upstream was asked, or a connection to it tried: that is a span of its own."""
-    return bool(record.asked or record.connect)
+def spans_in(record: Record) -> int:
+    """How many spans a request has: a second one if an upstream was asked, or a connection to it tried."""
+    return 2 if record.asked or record.connect else 1

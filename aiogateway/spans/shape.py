@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from aiogateway import __version__
 from aiogateway.errors import CODES, UPSTREAM
 from aiogateway.proxy.record import UNMATCHED, Record
-from aiogateway.spans.finished import Finished, asked
+from aiogateway.spans.finished import Finished, spans_in
 
 Attributes = dict[str, str | int | float]
 
@@ -36,7 +36,7 @@ FINE: Final = Status(StatusCode.UNSET)
 def spans_of(finished: Finished, resource: Resource) -> list[ReadableSpan]:
     """The spans of one request, the SERVER span first."""
     record = finished.record
-    has_client = asked(record)
+    has_client = spans_in(record) > 1
     own = SpanContext(
         int(record.trace_id, 16),
         (random.getrandbits(64) or 1) if has_client else int(record.span_id, 16),

@@ -31,6 +31,7 @@ class Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         self._output.write(text.encode("utf-8", "backslashreplace"))
+        self._output.flush()
         return len(text)
 
 

@@ -21,7 +21,7 @@ MAX_PATH: Final = 768
 MAX_TEXT: Final = 200
 MAX_NAMES: Final = 16
 _CARE: Final = re.compile(r"[^!-~]|@|%40|eyJ", re.IGNORECASE)
-_PRIVATE: Final = re.compile(r"[^/?&=\s,;:]*(?:@|%40)[^/?&=\s,;]*|eyJ[\w.%+=-]*", re.IGNORECASE)
+_PRIVATE: Final = re.compile(r"(?<![^/?&=\s,;:])[^/?&=\s,;:]*(?:@|%40)[^/?&=\s,;]*|eyJ[\w.%+=-]*", re.IGNORECASE)
 _NAME: Final = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,64}")
 # Surrogates that stand for no byte of a head.
 _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")

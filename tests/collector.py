@@ -88,6 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the collector's end, with which this connection ends too; whether it came."""
+        self.close_connection = True
+        return self.server.collector.over.wait(seconds)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 
@@ -97,10 +102,10 @@ Behaviour = Callable[[Handler], None]
 
 def takes(handler: Handler) -> None:
     """Take what came, and say so."""
+    handler.server.collector.spans.extend(decoded(handler.body))
     message = ExportTraceServiceResponse().SerializeToString()
     handler.answer(200, ("Content-Type", "application/x-protobuf"), length=len(message))
     handler.wfile.write(message)
-    handler.server.collector.spans.extend(decoded(handler.body))
 
 
 class _Server(ThreadingHTTPServer):

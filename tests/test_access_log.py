@@ -142,6 +142,16 @@ def test_of_a_query_only_names_are_shown(query: str, shown: str) -> None:
     assert query_names(query) == shown
 
 
+@pytest.mark.parametrize(
+    "text", ["/" + "a" * 20_000 + "é", "%4" * 10_000 + "é", "eyJ" * 9000, "a@" * 9000, "/" * 20_000 + "@"]
+)
+def test_a_hostile_path_costs_no_more_than_its_length(text: str) -> None:
+    shown, steps = plain(text, 768), 200
+    assert len(shown) <= 768
+    for _ in range(steps):  # seconds, if the time grew with the square
+        plain(text, 768)
+
+
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=3000))
 def test_any_text_becomes_bounded_printable_ascii(text: str) -> None:
     shown = plain(text, 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -261,6 +262,18 @@ def test_without_a_key_the_fault_names_the_variables_to_set() -> None:
     assert all(name in fault.message for name in ("JWT_SECRET", "JWT_PUBLIC_KEY", "JWT_JWKS_URL"))
 
 
+@pytest.mark.parametrize("missing", [checks.EXPORTER, "opentelemetry"])
+def test_traces_want_their_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    assert faults_of(collector) == []
+    for name in [name for name in sys.modules if name == missing or name.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)  # what an import of a package that is not there finds
+    (fault,) = faults_of(collector)
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in fault and 'pip install "aiogateway[otel]"' in fault
+    assert faults_of({}) == []
+
+
 def test_what_needs_no_key_is_not_refused_for_one_but_for_the_rest() -> None:
     _, faults = parse({"GATEWAY_PORT": "x"}, need_key=False)
     assert [fault.entry for fault in faults] == ["GATEWAY_PORT"]
@@ -322,7 +335,7 @@ def test_a_long_value_is_cut_and_quoted_in_a_fault() -> None:
 
 def test_a_part_without_a_mechanism_is_known_for_every_variable() -> None:
     parts = {part_of(field) for field in Variables.model_fields}
-    assert parts == NOT_YET | {"data path", "guards"}
+    assert parts == NOT_YET | {"data path", "guards", "observability"}
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route, Table
+
+
+def deprecation(since: date) -> bytes:
+    """The line that says since when a path is deprecated (RFC 9745 section 2.1): midnight, UTC."""
+    return b"Deprecation: @%d" % datetime.combine(since, time.min, UTC).timestamp()
 
 
 def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Handler]) -> Handler:
@@ -19,7 +25,9 @@ def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Han
 
     async def answer(request: Request) -> Response:
         if (own := local.get(request.path)) is not None:
-            request.record.route = request.path
+            record = request.record
+            record.route = request.path
+            record.sampled = record.sampled and bool(record.parent_id)  # probes begin no traces worth keeping
             if request.method not in ("GET", "HEAD"):
                 raise Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),))
             return await own(request)
@@ -28,6 +36,8 @@ def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Han
         request.record.route = match.endpoint.pattern
         request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
         request.cors = route.cors
+        if route.deprecated is not None:
+            request.due.append(deprecation(route.deprecated))
         return await ways[route](request)
 
     return answer

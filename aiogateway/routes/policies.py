@@ -184,7 +184,7 @@ ROUTE_KEYS: Final[Mapping[str, Key]] = {
     "ws_rate": Key(_message_rate, "live"),
     "sse_keepalive": Key(values.seconds_or_zero, "live", setting="sse_keepalive"),
     "errors": Key(values.choice("replace", "pass"), "data path", "replace"),
-    "deprecated": Key(_date, "observability"),
+    "deprecated": Key(_date, "data path"),
 }
 
 UPSTREAM_KEYS: Final[Mapping[str, Key]] = {

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Requests that may wait.
 CAPACITY: Final = 4096
-# Requests that are sent together. Making their spans keeps the loop from running for a few milliseconds at most.
-BATCH: Final = 64
+# Requests that are sent together. Making their spans keeps the loop from running for two milliseconds at most.
+BATCH: Final = 32
 # Seconds between looks at the queue.
 PERIOD: Final = 0.5
 # Seconds that what waits may take to be sent at the end.

@@ -27,7 +27,7 @@ DUE, NOT_DUE = 0.3, 0.005
 PATIENCE = 20.0
 STATUSES = {100, 200, 400, 404, 405, 408, 413, 414, 417, 431, 501, 505, 508}
 # What the gateway writes or leaves out itself.
-OWN = re.compile(rb"host|via|content-length|transfer-encoding|x-request-id|x-forwarded-(for|proto|host)")
+OWN = re.compile(rb"host|via|content-length|transfer-encoding|x-request-id|traceparent|x-forwarded-(for|proto|host)")
 
 EVIL = b"GET /b/evil HTTP/1.1\r\nHost: a\r\nX-Evil: 1\r\n\r\n"
 GET = b"GET /b/0 HTTP/1.1\r\nHost: a\r\nX-Mark: 0\r\n\r\n"

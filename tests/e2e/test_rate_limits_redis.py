@@ -217,12 +217,13 @@ def test_without_redis_the_local_limiter_decides_until_it_is_back(
         load.goes_on()
         assert gateway.get("/five/o", exhausted).status == 429, "an outage hands out no fresh limit"
         assert passed((gateway,), [request("GET", "/five/o", fresh)] * 20) == 5
+        eventually(lambda: told(gateway), "the outage is told")
         assert len(told(gateway)) == 1, told(gateway)
         mend(server)
         eventually(lambda: backends(gateway) == {"redis"}, "Redis decides again", 15)
         load.goes_on()
         assert len(told(gateway)) == 1, told(gateway)
-        assert gateway.output.count("redis is back") == 1
+        eventually(lambda: gateway.output.count("redis is back") == 1, "its return is told")
     assert passed((gateway,), [request("GET", "/five/o", client())] * 20) == 5
 
 
@@ -251,6 +252,7 @@ def test_a_gateway_starts_without_its_redis(config: Path) -> None:
         server.stop()
         with sharing(config, server.url, GATEWAY_WORKERS="2") as gateway:
             assert passed((gateway,), [request("GET", "/five/s", client())] * 30) == 5
+            eventually(lambda: told(gateway), "the outage is told")
             assert 1 <= len(told(gateway)) <= 2, "one line a worker"
             server.start()
             eventually(lambda: "redis" in backends(gateway), "Redis decides", 15)
@@ -265,6 +267,7 @@ def test_a_refused_password_is_an_outage_and_is_not_shown(config: Path, option: 
         url = server.url.replace("redis://", f"redis://:{PASSWORD}@")
         with sharing(config, url) as gateway:
             assert passed((gateway,), [request("GET", "/five/p", client())] * 30) == 5
+            eventually(lambda: told(gateway), "the outage is told")
             assert len(told(gateway)) == 1
             assert PASSWORD not in gateway.output
 

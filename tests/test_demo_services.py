@@ -83,6 +83,7 @@ BROKEN = [
     ("application/x-www-form-urlencoded", b"\xff\xfe"),
     ("multipart/form-data", b"no boundary"),
     ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\ncut"),
+    ("multipart/form-data; boundary=b", b"--b\r\nno field--b--\r\n"),
     ("multipart/mixed; boundary=b", b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\n"),
 ]
 

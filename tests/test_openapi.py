@@ -379,7 +379,10 @@ def test_only_the_get_of_a_route_with_websockets_opens_one(tmp_path: Path) -> No
 def test_a_deprecated_route_is_marked(tmp_path: Path) -> None:
     operation = only(described(tmp_path, KEYS + "deprecated = 2026-11-22"))
     assert (operation["deprecated"], operation["x-deprecated"]) == (True, "2026-11-22")
-    assert "deprecated" not in only(described(tmp_path, KEYS))
+    assert all("Deprecation" in answer["headers"] for answer in operation["responses"].values())
+    other = only(described(tmp_path, KEYS))
+    assert "deprecated" not in other
+    assert all("Deprecation" not in answer["headers"] for answer in other["responses"].values())
 
 
 def test_a_services_own_5xx_passes_only_where_the_route_says_so(tmp_path: Path) -> None:

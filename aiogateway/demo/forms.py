@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 from multidict import MultiDict
 
 CHUNK = 64 * 1024
@@ -87,7 +88,7 @@ async def received(request: web.Request) -> Received:
             fields, files = MultiDict((name, _as_text(value)) for name, value in document.items()), ()
         else:
             fields, files, document = MultiDict[str](), (), {}
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, BadHttpMessage) as error:
         raise unprocessable([{"type": "body_invalid", "loc": ["body"], "msg": "The body can't be read"}]) from error
     fields.extend(request.query)
     return Received(fields, files, document)

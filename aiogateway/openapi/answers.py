@@ -97,6 +97,11 @@ DEFINED_HEADERS: Final[Mapping[str, Any]] = {
         "schema": {"type": "string"},
         "example": '"60/minute";q=60;w=60',
     },
+    "Deprecation": {
+        "description": "Since when this path is deprecated, in seconds since 1970 (RFC 9745).",
+        "schema": {"type": "string", "pattern": "^@-?[0-9]+$"},
+        "example": "@1795305600",
+    },
     "WWW-Authenticate": {
         "description": "What is wrong with the token (RFC 6750 section 3).",
         "schema": {"type": "string"},
@@ -191,24 +196,27 @@ class Answers:
 
     def of(self, method: str, route: Route) -> dict[str, Any]:
         """The responses of one operation."""
-        limited, kept = is_limited(route), route.errors == "pass"
-        found = {name: self._refer(f"Own{name}", limited, partial(dict, own)) for name, own in OWN.items()}
+        kept = route.errors == "pass"
+        found = {name: self._refer(f"Own{name}", route, partial(dict, own)) for name, own in OWN.items()}
         if takes_sockets(method, route):
-            found["101"] = self._refer("Switching", limited, lambda: SWITCHING)
+            found["101"] = self._refer("Switching", route, lambda: SWITCHING)
         by_status = codes_of(method, route, self._settings)
         told = {str(status): codes for status, codes in by_status.items()} | {"4XX": [], "5XX": []}
         for status, codes in told.items():
             extra = [code for code in codes if code not in ALWAYS] if status in SEVERAL else []
             whole = kept and status.startswith("5")
             name = ".".join((NAMES[status], *extra, *(["pass"] if whole else [])))
-            found[status] = self._refer(name, limited, partial(_problem, status, codes, whole=whole))
+            found[status] = self._refer(name, route, partial(_problem, status, codes, whole=whole))
         return found
 
-    def _refer(self, name: str, limited: bool, make: Callable[[], Mapping[str, Any]]) -> dict[str, str]:
-        name = name if limited else f"{name}.unlimited"
+    def _refer(self, name: str, route: Route, make: Callable[[], Mapping[str, Any]]) -> dict[str, str]:
+        fields = LIMIT_FIELDS if is_limited(route) else ()
+        name = name if fields else f"{name}.unlimited"
+        if route.deprecated is not None:
+            fields, name = (*fields, "Deprecation"), f"{name}.deprecated"
         if name not in self.components:
             made = make()
-            fields = (*made.get("headers", ALL_FIELDS), *(LIMIT_FIELDS if limited else ()))
+            fields = (*made.get("headers", ALL_FIELDS), *fields)
             self.components[name] = {**made, "headers": {field: {"$ref": f"{HEADERS}/{field}"} for field in fields}}
         return {"$ref": f"{RESPONSES}/{name}"}
 

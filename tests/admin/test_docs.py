@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,18 +22,9 @@ from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Table, configure
 from aiogateway.settings import Settings
+from tests.admin.browser import CHROMIUM, QUIET
 from tests.proxy.served import serving
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PLAIN = {"Accept-Encoding": "identity"}
 SWAGGER = Path(__file__).resolve().parents[2] / "aiogateway" / "apidocs"
 
@@ -63,12 +53,10 @@ async def admin(packaged: tuple[Settings, Table], *, try_it_out: bool = False) -
 @contextlib.asynccontextmanager
 async def chromium(url: str) -> AsyncIterator[tuple[Page, list[str], list[str]]]:
     """A page of a real browser, what it asked for, and what it complained about."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
     asked: list[str] = []
     complaints: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         try:
             page = await browser.new_page()
             page.on("request", lambda request: asked.append(request.url))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import Case, GenerationMode
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
@@ -20,8 +19,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from aiogateway import __version__
-from aiogateway.openapi import document
 from aiogateway.routes import configure
 
 from .harness import Gateway, running
@@ -33,7 +30,7 @@ CHECKS: Final = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-SETTINGS: Final = {"GATEWAY_RATE_LIMIT": "off", "GATEWAY_AUTH_FAIL_LIMIT": "off"}
+SETTINGS: Final = {"GATEWAY_AUTH_FAIL_LIMIT": "off", "GATEWAY_PUBLIC_DOCS": "true", "GATEWAY_RATE_LIMIT": "off"}
 CATEGORIES: Final = sorted({route.category for route in configure({"GATEWAY_AUTH_MODE": "off"})[1].routes})
 LOGINS: Final = {"nobody": "", "a user": "/v2/login", "a superadmin": "/v2/admin-login"}
 FORM: Final = "Content-Type: application/x-www-form-urlencoded"
@@ -61,14 +58,11 @@ def tokens(demo: Gateway) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def operations() -> dict[str, list[Any]]:
+def operations(demo: Gateway) -> dict[str, list[Any]]:
     """Every operation of the document, by category."""
-    keys = {"JWT_SECRET": "k" * 32, "RECAPTCHA_SECRET_KEY": "a-key"}
-    found, table = configure({**keys, **SETTINGS})
-    text = json.dumps(document(table, found, __version__))
     generation = GenerationConfig(with_security_parameters=False)
     config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(generation=generation)))
-    schema = schemathesis.openapi.from_dict(json.loads(text), config=config)
+    schema: Any = schemathesis.openapi.from_dict(demo.admin("/openapi.json").json(), config=config)
     listed: dict[str, list[Any]] = {}
     for result in schema.get_all_operations():
         operation = result.ok()
@@ -93,7 +87,7 @@ def judge(operation: Any, mode: GenerationMode, base_url: str, headers: Mapping[
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def asked(case: Case) -> None:
+    def asked(case: Any) -> None:
         case.call_and_validate(base_url=base_url, headers=dict(headers), checks=CHECKS, timeout=10)
 
     asked()
@@ -110,3 +104,11 @@ def test_every_operation_answers_as_the_document_says(
         streams = STREAMS.search(operation.path) is not None
         if not (streams and who != "nobody"):
             judge(operation, GenerationMode.POSITIVE, f"http://127.0.0.1:{demo.port}", tokens[who], 1 if streams else 3)
+
+
+def test_both_listeners_give_the_same_document(demo: Gateway) -> None:
+    public, admin = demo.get("/openapi.json"), demo.admin("/openapi.json")
+    assert (public.status, public.data) == (admin.status, admin.data)
+    assert public.value("x-request-id")
+    assert b'data-try-it-out="yes"' in demo.get("/docs").data
+    assert b'data-try-it-out="no"' in demo.admin("/docs").data

@@ -26,7 +26,7 @@ TIMES: Final = 20_000
 ROUNDS: Final = 7
 HEAD: Final = (
     b"GET /v2/chatbots/one?user_id=u1&page=2 HTTP/1.1\r\nHost: a\r\n"
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0 Safari/537\r\n\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0 Safari/537\r\n\r\n"
 )
 
 

@@ -6,7 +6,12 @@ its report. One that can't be written is no reason to stop serving: it is logged
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +22,32 @@ log = structlog.get_logger(__name__)
 
 # Kept in memory where the system has a place for it: a report a second must wait for no disk.
 MEMORY: Final = Path("/dev/shm")
+PREFIX: Final = "aiogateway-"
+LOCK: Final = "lock"
 
 
-def folder_parent() -> str | None:
-    """Where the folder is best made; None for the usual place."""
-    return str(MEMORY) if os.access(MEMORY, os.W_OK | os.X_OK) else None
+@contextlib.contextmanager
+def shared_folder(parent: Path | None = None) -> Iterator[str]:
+    """A folder for as long as the block lasts. What a gateway that was killed left behind is removed on the way.
+
+    :param parent: where; left out, in memory if there is a place for it.
+    """
+    if parent is None:
+        parent = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    for abandoned in parent.glob(f"{PREFIX}*"):
+        _remove_unless_held(abandoned)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent) as folder, open(Path(folder, LOCK), "wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # the kernel lets go of it when the last of our processes is gone
+        yield folder
+
+
+def _remove_unless_held(folder: Path) -> None:
+    try:
+        with open(folder / LOCK, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    except OSError:  # somebody holds it, or it is another user's
+        return
 
 
 class Board:

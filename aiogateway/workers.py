@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Final
@@ -23,7 +22,7 @@ import structlog
 import uvloop
 
 from aiogateway import linux, logs
-from aiogateway.board import Board, folder_parent
+from aiogateway.board import Board, shared_folder
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
 from aiogateway.settings import Settings
@@ -120,7 +119,7 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     with contextlib.closing(counters):
         if not several:
             return work(None, 0)
-        with tempfile.TemporaryDirectory(prefix="aiogateway-", dir=folder_parent()) as folder:
+        with shared_folder() as folder:
             return Parent(settings.workers, functools.partial(work, folder), release).run()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from aiogateway.board import Board
+from aiogateway.board import PREFIX, Board, shared_folder
 
 
 def test_a_worker_sees_the_others_reports_and_its_predecessors(tmp_path: Path) -> None:
@@ -38,3 +38,15 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_stops_nobody(tmp_path:
         (tmp_path / "gone").rmdir()
         board.publish({"a": 3})
     assert [line["log_level"] for line in lines] == ["error", "error"]
+
+
+def test_what_a_killed_gateway_left_is_removed_and_what_lives_is_not(tmp_path: Path) -> None:
+    left = tmp_path / f"{PREFIX}left"
+    left.mkdir()
+    (left / "lock").touch()
+    (left / "0.json").touch()
+    with shared_folder(tmp_path) as first:
+        assert not left.exists()
+        with shared_folder(tmp_path) as second:
+            assert Path(first).exists() and Path(second).exists() and first != second
+    assert list(tmp_path.iterdir()) == []

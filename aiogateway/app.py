@@ -58,7 +58,7 @@ class Gateway:
         self.settings = settings
         self.table = table
         self.unready: set[str] = {"starting"}
-        before = board.before()
+        before = board.last()
         self.metrics = Metrics(None if before is None else before["metrics"])
         self._clients: dict[str, UpstreamClient] = {}
         self._output = output

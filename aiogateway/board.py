@@ -81,8 +81,8 @@ class Board:
         else:
             self._failing = False
 
-    def before(self) -> dict[str, Any] | None:
-        """The last report of the worker whose place this one takes."""
+    def last(self) -> dict[str, Any] | None:
+        """The last report from this place: by this worker, or by the one whose place it takes."""
         return None if self._folder is None else self._read(self._folder / f"{self.slot}.json")
 
     def others(self) -> list[dict[str, Any]]:

@@ -157,8 +157,16 @@ class Reporter:
             self._board.publish(self.report())
 
     def all(self) -> list[dict[str, Any]]:
-        """The reports of all workers, this one's first and fresh."""
-        return [self.report(), *self._board.others()]
+        """The reports of all workers, this one's first and fresh.
+
+        It is shown to the others before anybody else sees it, and as they will see it: else who is asked next might
+        know less, and a counter that goes back is a restart to Prometheus.
+        """
+        own = self.report()
+        if self._board.alone:
+            return [own]
+        self._board.publish(own)
+        return [self._board.last() or own, *self._board.others()]
 
     def snapshots(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         """The metrics of workers that run, and of all there were."""

@@ -12,19 +12,19 @@ from aiogateway.board import PREFIX, Board, shared_folder
 def test_a_worker_sees_the_others_reports_and_its_predecessors(tmp_path: Path) -> None:
     folder = str(tmp_path)
     first, second = Board(folder, 0), Board(folder, 1)
-    assert first.before() is None and first.others() == []
+    assert first.last() is None and first.others() == []
     first.publish({"a": 1})
     second.publish({"a": 2})
     first.publish({"a": 3})
     assert second.others() == [{"a": 3}] and first.others() == [{"a": 2}]
-    assert Board(folder, 1).before() == {"a": 2}
+    assert Board(folder, 1).last() == {"a": 2}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.json", "1.json"]
 
 
 def test_who_is_alone_tells_nobody(tmp_path: Path) -> None:
     board = Board()
     board.publish({"a": 1})
-    assert board.alone and board.others() == [] and board.before() is None
+    assert board.alone and board.others() == [] and board.last() is None
 
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_stops_nobody(tmp_path: Path) -> None:

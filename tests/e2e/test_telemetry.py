@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import string
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,12 +139,15 @@ def test_clients_that_leave_are_counted_by_how_far_they_came(watched: Gateway, b
 def test_an_upstream_that_breaks_off_is_told_apart(watched: Gateway, backend: Backend) -> None:
     def broken(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        peer.wait(headed)
         peer.close()
 
+    headed = threading.Event()
     path = backend.serve(broken)
     with watched.client() as client:
         client.send(request("GET", path))
         client.head()
+        headed.set()
         client.hung_up()
     labels = {"error_type": "upstream_bad_response", "http_response_status_code": "200"}
     eventually(lambda: value(samples(watched), DURATION, **labels) == 1, "the broken answer is counted")

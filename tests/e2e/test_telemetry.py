@@ -146,9 +146,10 @@ def test_an_upstream_that_breaks_off_is_told_apart(watched: Gateway, backend: Ba
     path = backend.serve(broken)
     with watched.client() as client:
         client.send(request("GET", path))
-        client.head()
+        head = client.head()
         headed.set()
-        client.hung_up()
+        with pytest.raises(Cut):
+            client.body_of(head)
     labels = {"error_type": "upstream_bad_response", "http_response_status_code": "200"}
     eventually(lambda: value(samples(watched), DURATION, **labels) == 1, "the broken answer is counted")
     assert value(samples(watched), "http_client_request_duration_seconds_count", upstream="b", **labels) == 1

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from .harness import (
     Backend,
     Client,
+    Cut,
     Gateway,
     Peer,
     children,

@@ -128,7 +128,7 @@ def test_pools_show_each_worker_and_the_sum(table: Table) -> None:
     assert pool["settings"]["max_connections"] == 100 and pool["limits"]["max_connections"] == 200
 
 
-FINE = {"wait": None, "waited": 0.0, "overflows": 0, "streams": 0, "reasons": {}, "timeouts": 0}
+FINE: dict[str, Any] = {"wait": None, "waited": 0.0, "overflows": 0, "streams": 0, "reasons": {}, "timeouts": 0}
 
 
 @pytest.mark.parametrize(

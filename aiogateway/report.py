@@ -19,6 +19,7 @@ from aiogateway.address import without_userinfo
 from aiogateway.board import Board
 from aiogateway.metrics import Metrics, families
 from aiogateway.telemetry import Telemetry
+from aiogateway.upstreams.breaker import STATES
 from aiogateway.upstreams.client import UpstreamClient
 
 # Seconds over which the worst lag of the event loop is remembered.
@@ -92,6 +93,7 @@ class Reporter:
         gauge(families.STREAMS, lambda: self._pools("streams"))
         gauge(families.POOL_LIMIT, self._pool_limits)
         gauge(families.UPSTREAM_UP, self._up)
+        gauge(families.BREAKER, self._breakers)
 
     def _pools(self, figure: str) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, client in self._clients.items():
@@ -110,7 +112,13 @@ class Reporter:
     def _up(self) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, client in self._clients.items():
             for destination in client.destinations:
-                yield (name, without_userinfo(destination.url)), float(client.failing(destination) is None)
+                yield (name, without_userinfo(destination.url)), float(destination.trouble is None)
+
+    def _breakers(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        for name, client in self._clients.items():
+            for destination in client.destinations:
+                state = destination.health.breaker.now()
+                yield (name, without_userinfo(destination.url)), float(STATES.index(state))
 
     def report(self) -> dict[str, Any]:
         """How this worker is, now."""
@@ -137,9 +145,10 @@ class Reporter:
             "destinations": [
                 {
                     "url": without_userinfo(destination.url),
-                    "up": client.failing(destination) is None,
-                    "reason": client.failing(destination),
-                    "breaker": "closed",
+                    "up": destination.trouble is None,
+                    "reason": destination.trouble,
+                    "connect_failure": destination.unreachable,
+                    "breaker": destination.health.breaker.now(),
                     "active": destination.pool.in_use,
                     "idle": destination.pool.idle,
                     "pending": destination.pool.pending,

@@ -134,16 +134,21 @@ def percentiles(counts: Sequence[int]) -> dict[str, float | None]:
 def state_of(destinations: Sequence[Mapping[str, Any]], recent: Interval, pending: int) -> tuple[str, str | None]:
     """How an upstream is, in one word, and why in a few."""
     failing = [each for each in destinations if not each["up"]]
-    reasons = ", ".join(sorted({str(each["reason"]) for each in failing}))
+    reasons = ", ".join(sorted(set(map(_why, failing))))
     if failing and len(failing) == len(destinations):
-        return "down", f"connect failed: {reasons}"
+        return "down", reasons
     if failing:
-        return "degraded", f"connect failed at {len(failing)} of {len(destinations)} destinations: {reasons}"
+        return "degraded", f"{len(failing)} of {len(destinations)} destinations: {reasons}"
     if recent.requests >= ENOUGH and recent.errors >= DEGRADED * recent.requests:
         return "degraded", f"{recent.errors} of {recent.requests} requests failed"
     if pending:
         return "degraded", f"{pending} requests wait for a connection"
     return ("up", None) if recent.requests else ("idle", None)
+
+
+def _why(destination: Mapping[str, Any]) -> str:
+    failure = destination["connect_failure"]
+    return f"connect failed: {failure}" if failure else str(destination["reason"])
 
 
 def _series(history: Mapping[int, Interval], wall: float) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _figures(
         waited=sum(recent.waits) / recent.requests if recent.requests else 0.0,
         overflows=sum(report["upstreams"].get(name, {}).get("overflows", 0) for report in reports),
         streams=max((each["streams"] for each in pools), default=0),
-        reasons={each["url"]: each["reason"] for each in destinations if not each["up"]},
+        reasons={each["url"]: each["connect_failure"] for each in destinations if each["connect_failure"]},
         timeouts=sum(each["code"] == "upstream_timeout" for each in failures),
     )
 

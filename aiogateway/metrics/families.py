@@ -46,6 +46,8 @@ PENDING: Final = "gateway_upstream_requests_pending"
 OVERFLOW: Final = "gateway_upstream_pending_overflow"
 CONNECT_FAILURES: Final = "gateway_upstream_connect_failures"
 RETRIES: Final = "gateway_upstream_retries"
+RETRY_BUDGET: Final = "gateway_retry_budget_exhausted"
+BREAKER: Final = "gateway_circuit_breaker_state"
 UPSTREAM_UP: Final = "gateway_upstream_up"
 POOL_LIMIT: Final = "gateway_upstream_pool_limit"
 STREAMS: Final = "gateway_upstream_streams"
@@ -86,7 +88,15 @@ FAMILIES: Final[dict[str, Family]] = {
     CONNECT_FAILURES: Family(COUNTER, "Connections that could not be made.", ("upstream", "reason")),
     RETRIES: Family(COUNTER, "Requests sent again.", ("upstream", "reason", "outcome")),
     UPSTREAM_UP: Family(
-        GAUGE, "0 when the last connection could not be made, else 1.", ("upstream", "destination"), (), "min"
+        GAUGE,
+        "0 when it can't be connected to, its probes fail, it is ejected or its circuit isn't closed; else 1.",
+        ("upstream", "destination"),
+        (),
+        "min",
+    ),
+    RETRY_BUDGET: Family(COUNTER, "Requests not sent again because too many were.", ("upstream",)),
+    BREAKER: Family(
+        GAUGE, "A circuit: 0 closed, 1 half-open, 2 open; of workers the worst.", ("upstream", "destination"), (), "max"
     ),
     POOL_LIMIT: Family(GAUGE, "Requests at once that the pools allow.", ("upstream",)),
     STREAMS: Family(GAUGE, "Established event streams and sockets.", ("upstream",)),

@@ -43,11 +43,13 @@ class StaleConnection(Exception):
 
 
 class Exchange:
-    """:param timeout: seconds to wait for the answer's head (the route's tier).
+    """:param timeout: seconds to wait for the answer's head (the route's tier, or what is left of it).
     :param idle: seconds of silence allowed in the middle of a body.
+    :param broke_off: called when the upstream breaks off, or falls silent, in the middle of its answer.
     """
 
     __slots__ = (
+        "_broke_off",
         "_connection",
         "_deadline",
         "_deadlines",
@@ -66,8 +68,16 @@ class Exchange:
     message: RawResponseMessage
 
     def __init__(
-        self, pool: Pool, connection: UpstreamConnection, deadlines: Deadlines, *, timeout: float, idle: float
+        self,
+        pool: Pool,
+        connection: UpstreamConnection,
+        deadlines: Deadlines,
+        *,
+        timeout: float,
+        idle: float,
+        broke_off: Callable[[], None],
     ) -> None:
+        self._broke_off = broke_off
         self._pool = pool
         self._connection = connection
         self._deadlines = deadlines
@@ -165,6 +175,11 @@ class Exchange:
         self._connection.fail(Problem("upstream_timeout", "the service stopped in the middle of its answer"))
 
     @property
+    def answered(self) -> bool:
+        """Whether a byte of an answer came."""
+        return self._connection.answered
+
+    @property
     def uploading(self) -> bool:
         """Whether the request's body is still on its way."""
         return self._upload is not None and not self._sent and not self._over
@@ -198,6 +213,13 @@ class Exchange:
         deadline = self._deadlines.after(self._idle, self._silent)
         try:
             return await self.payload.readany()
+        except aiohttp.ClientError:
+            self._broke_off()
+            raise
+        except Problem as problem:
+            if problem.code == "upstream_timeout":
+                self._broke_off()
+            raise
         finally:
             deadline.cancel()
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from aiogateway.settings import values
 
 # Parts whose settings and policies are accepted and checked, but have no mechanism in this version.
-NOT_YET: Final = frozenset({"survival", "cache", "live"})
+NOT_YET: Final = frozenset({"cache", "live"})
 
 # Without `GATEWAY_` in front: names that other programs of the platform share.
 SHARED_PREFIXES: Final = ("jwt_", "recaptcha_", "allowed_", "otel_")

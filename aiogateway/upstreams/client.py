@@ -1,163 +1,160 @@
-"""One upstream at work: its session, its destinations, and a pool for each of them.
+"""One upstream at work: its session, its destinations, and which of them is asked next.
 
-Sessions open when the worker starts and close when it stops, never per request. What goes wrong while connecting
-becomes a `Problem` here, once; the reason in the exception goes to the log, not to the client.
+Sessions open when the worker starts and close when it stops or the upstream is taken out of the table, never per
+request. Every choice is made synchronously.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import aiohttp
-import structlog
-from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, families
 from aiogateway.routes import Upstream
-from aiogateway.upstreams.connection import Connector, UpstreamConnection, open_session
-from aiogateway.upstreams.pool import Pool
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Destination:
-    """One URL of an upstream.
-
-    :ivar host: the `Host` its requests carry.
-    :ivar base: the path its URL ends in, put before every request's path; often empty.
-    """
-
-    url: str
-    host: bytes
-    base: bytes
-    pool: Pool
+from aiogateway.upstreams.balancer import BALANCERS
+from aiogateway.upstreams.connecting import tls_context
+from aiogateway.upstreams.connection import open_session
+from aiogateway.upstreams.destination import Destination, Site
+from aiogateway.upstreams.retry import Budget
+from aiogateway.upstreams.watch import follow, is_name, probe
 
 
 class UpstreamClient:
     """Requests to one upstream, over the pools of its destinations.
 
     Made inside a running event loop; `close` ends what it opened.
+
+    :param chance: numbers in [0, 1).
+    :ivar destinations: may be replaced by others when the table is read again.
+    :ivar budget: of retries.
     """
 
-    def __init__(self, upstream: Upstream, deadlines: Deadlines, metrics: Metrics) -> None:
+    def __init__(
+        self, upstream: Upstream, deadlines: Deadlines, metrics: Metrics, chance: Callable[[], float] = random.random
+    ) -> None:
         self.upstream = upstream
-        self._deadlines = deadlines
-        self._session = open_session()
-        self._metrics = metrics
         self.overflows = metrics.count(families.OVERFLOW, upstream.name)
-        self._failing: dict[str, str] = {}
-        self._tls = tls_context(upstream)
-        self.destinations = tuple(map(self._destination, upstream.urls))
-        self._turns = itertools.cycle(range(len(self.destinations)))
+        self.budget = Budget(deadlines.clock)
+        self.exhausted = metrics.count(families.RETRY_BUDGET, upstream.name)
+        self._clock = deadlines.clock
+        self._trusted = trusted_by(upstream)
+        self._site = Site(upstream, tls_context(upstream), open_session(), deadlines, metrics, self.overflows)
+        self._chance = chance
+        self._balancer = BALANCERS[upstream.balance](chance)
+        self.destinations: tuple[Destination, ...] = tuple(map(self._destination, upstream.urls))
+        self._removed: list[Destination] = []
+        self._watching: list[asyncio.Task[None]] = []
+        self._watch()
 
-    def _destination(self, text: str) -> Destination:
-        url = URL(text)
-        key = ClientRequest(
-            "GET",
-            url,
-            loop=asyncio.get_running_loop(),
-            session=self._session,
-            ssl=self._tls,
-            server_hostname=self.upstream.server_name,
-        )
-        connector = Connector(self._session, key)
-        limits = self.upstream.pool
+    def _destination(self, url: str) -> Destination:
+        return Destination(url, self._site, self._may_eject)
 
-        async def connect() -> UpstreamConnection:
-            try:
-                async with asyncio.timeout(limits.connect_timeout):
-                    connection = await connector.connect()
-                self._recovered(text)
-                return connection
-            except (aiohttp.ClientError, OSError, UnicodeError) as exc:
-                reason = reason_of(exc, tls=url.scheme == "https")
-                self._failed(text, reason)
-                raise unreachable(self.upstream.name, reason) from exc
+    def _may_eject(self, destination: Destination) -> bool:
+        return any(other.health.available for other in self.destinations if other is not destination)
 
-        host = url.raw_authority.encode()
-        base = url.raw_path.rstrip("/").encode()
-        pool = Pool(self.upstream.name, limits, connect, self._deadlines, self.overflows)
-        return Destination(text, host, base, pool)
+    def _watch(self) -> None:
+        for destination in self.destinations:
+            if is_name(URL(destination.url).host or ""):
+                self._watching.append(asyncio.create_task(follow(destination, self._clock)))
+            if self.upstream.health_path is not None:
+                self._watching.append(asyncio.create_task(probe(self._site, destination)))
 
-    def _failed(self, url: str, reason: str) -> None:
-        """Tell of a destination that can't be connected to: once, until it can be again or fails otherwise."""
-        self._metrics.count(families.CONNECT_FAILURES, self.upstream.name, reason).events += 1
-        if self._failing.get(url) != reason:
-            self._failing[url] = reason
-            log.warning("connect failed", upstream=self.upstream.name, destination=url, reason=reason)
+    def choose(self) -> Destination:
+        """The destination to ask first.
 
-    def _recovered(self, url: str) -> None:
-        if self._failing.pop(url, None) is not None:
-            log.info("connected again", upstream=self.upstream.name, destination=url)
-
-    def failing(self, destination: Destination) -> str | None:
-        """Why the last connection to a destination could not be made, in one word; None when it could."""
-        return self._failing.get(destination.url)
-
-    def in_turn(self) -> Sequence[Destination]:
-        """Every destination once, beginning with the one whose turn it is."""
+        :raises Problem: `upstream_circuit_open`.
+        """
         destinations = self.destinations
-        if len(destinations) == 1:
-            return destinations
-        first = next(self._turns)
-        return destinations[first:] + destinations[:first]
+        if len(destinations) == 1 and destinations[0].health.breaker.admits():
+            return destinations[0]
+        found = self._best(destinations)
+        if found is not None:
+            return found
+        wait = min(each.health.breaker.wait() for each in destinations)
+        raise Problem(
+            "upstream_circuit_open",
+            f"the {self.upstream.name} service is failing and rests",
+            headers=(("Retry-After", str(max(math.ceil(wait), 1))),),
+        )
+
+    def other(self, tried: Sequence[Destination]) -> Destination | None:
+        """The destination to ask after those; None when there is none."""
+        return self._best([each for each in self.destinations if each not in tried])
+
+    def _best(self, among: Sequence[Destination]) -> Destination | None:
+        """One that is well, else any whose circuit lets a request pass."""
+        candidates = [each for each in among if each.health.available]
+        candidates = candidates or [each for each in among if each.health.breaker.admits()]
+        return self._balancer.choose(candidates) if candidates else None
 
     def sweep(self) -> None:
+        """Take note that time has passed; called a few times a second."""
+        self.budget.sweep()
         for destination in self.destinations:
             destination.pool.sweep()
+            destination.health.sweep()
 
-    async def close(self) -> None:
+    def update(self, upstream: Upstream) -> bool:
+        """Go on by another description of the same upstream. Destinations that remain keep their connections.
+
+        :returns: False, and nothing is changed, when it asks for other TLS: that takes a new client.
+        """
+        if trusted_by(upstream) != self._trusted or upstream.server_name != self.upstream.server_name:
+            return False
+        before, self.upstream = self.upstream, upstream
+        self._site = replace(self._site, upstream=upstream)
+        if upstream.balance != before.balance:
+            self._balancer = BALANCERS[upstream.balance](self._chance)
+        kept = {destination.url: destination for destination in self.destinations}
+        self.destinations = tuple(kept.pop(url) if url in kept else self._destination(url) for url in upstream.urls)
+        for removed in kept.values():
+            removed.pool.close()
+        for destination in self.destinations:
+            destination.pool.limits = upstream.pool
+            destination.pool.resized()
+            destination.health.follow(upstream)
+        self._removed = [each for each in (*self._removed, *kept.values()) if each.pool.busy]
+        if _watched(upstream) != _watched(before):
+            self._stop_watching()
+            self._watch()
+        return True
+
+    def _stop_watching(self) -> None:
+        self._watching = [task for task in self._watching if not task.done()]
+        for task in self._watching:
+            task.cancel()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way over it."""
+        return not any(destination.pool.busy for destination in (*self.destinations, *self._removed))
+
+    def retire(self) -> None:
+        """No new requests come: close what is idle, and the rest as it is given back."""
+        self._stop_watching()
         for destination in self.destinations:
             destination.pool.close()
-        await self._session.close()
+
+    async def close(self) -> None:
+        """End what was opened, at once."""
+        self.retire()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        await self._site.session.close()
 
 
-def tls_context(upstream: Upstream) -> ssl.SSLContext | bool:
-    """How an `https` destination is verified; the default store unless the upstream names a bundle of its own."""
-    if upstream.ca_file is None:
-        return True
-    context = ssl.create_default_context(cafile=upstream.ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def trusted_by(upstream: Upstream) -> bytes | None:
+    """What an upstream's bundle of certificates holds; None without one."""
+    return None if upstream.ca_file is None else Path(upstream.ca_file).read_bytes()
 
 
-# In this order: an error may be several of these.
-_REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, "certificate"),
-    (aiohttp.ClientSSLError, "tls"),
-    (ssl.SSLError, "tls"),
-    (aiohttp.ClientConnectorDNSError, "dns"),
-    (UnicodeError, "dns"),
-    (TimeoutError, "timeout"),
-    (ConnectionRefusedError, "refused"),
-)
-_DETAILS = {
-    "certificate": ("upstream_tls", "the {} service's certificate can't be verified"),
-    "tls": ("upstream_tls", "no secure connection to the {} service could be made"),
-    "dns": ("upstream_unreachable", "the {} service can't be reached: its name has no address"),
-    "timeout": ("upstream_unreachable", "the {} service can't be reached: it does not accept connections"),
-}
-
-
-def reason_of(exc: BaseException, *, tls: bool) -> str:
-    """Why connecting failed, in one word.
-
-    :param tls: whether TLS was to be spoken: a connection that is lost while it is made was lost in the handshake.
-    """
-    cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
-    named = (word for kind, word in _REASONS for candidate in (exc, cause) if isinstance(candidate, kind))
-    return next(named, "tls" if tls and isinstance(cause, ConnectionError) else "os")
-
-
-def unreachable(upstream: str, reason: str) -> Problem:
-    """The problem for a connection that could not be made; nothing was sent."""
-    code, detail = _DETAILS.get(reason, ("upstream_unreachable", "the {} service can't be reached"))
-    return Problem(code, detail.format(upstream))
+def _watched(upstream: Upstream) -> tuple[object, ...]:
+    """What the watching tasks go by."""
+    return upstream.urls, upstream.health_path, upstream.health_interval, upstream.health_timeout

@@ -119,6 +119,7 @@ class UpstreamConnection:
     :ivar read: gives the head of the next answer, interim ones included, and its body's stream. Raises
         `aiohttp.ClientError` when the connection is lost, `HttpProcessingError` when what came can't be parsed.
     :ivar payload: the body that is being read, set by who reads it.
+    :ivar address: the peer's, without its port.
     """
 
     __slots__ = (
@@ -126,6 +127,7 @@ class UpstreamConnection:
         "_connection",
         "_head_size",
         "_protocol",
+        "address",
         "born",
         "idle_since",
         "payload",
@@ -143,6 +145,8 @@ class UpstreamConnection:
         self.payload: StreamReader = EMPTY_PAYLOAD
         self._bodiless: bool | None = None
         self._head_size = 0
+        peer = None if connection.transport is None else connection.transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         self.born = now
         self.idle_since = now
         self.reused = False

@@ -46,6 +46,8 @@ class Pool:
     :param connect: makes a new connection; raises `Problem`.
     :param deadlines: the worker's deadlines, whose clock is the pool's too.
     :param overflows: counts requests refused because too many waited.
+    :ivar limits: may be replaced while the pool is at work; `resized` is to be called then.
+    :ivar gone: addresses that the destination's name doesn't lead to any more: no connection to one is used again.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Pool:
         self.limits = limits
         self.in_use = 0
         self.streams = 0
+        self.gone: frozenset[str] = frozenset()
         self._overflows = overflows
         self._connect = connect
         self._deadlines = deadlines
@@ -66,6 +69,11 @@ class Pool:
     @property
     def idle(self) -> int:
         return len(self._idle)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any connection is in use, or waited for."""
+        return bool(self.in_use or self.streams or self._waiting)
 
     @property
     def pending(self) -> int:
@@ -117,6 +125,7 @@ class Pool:
             not self._closed
             and connection.is_reusable()
             and now - connection.born < self.limits.max_age
+            and not (self.gone and connection.address in self.gone)
             and (self.limits.max_keepalive > 0 or bool(self._waiting))
         )
         if keep:
@@ -167,6 +176,12 @@ class Pool:
             else:
                 self._idle.append(connection)
 
+    def resized(self) -> None:
+        """There may be more places now: hand them to those who wait."""
+        while self._waiting and self.in_use < self.limits.max_connections:
+            self.in_use += 1
+            self._leave_place()
+
     def close(self) -> None:
         """Close idle connections; those in use close when they are given back."""
         self._closed = True
@@ -189,6 +204,7 @@ class Pool:
             connection.is_reusable()
             and now - connection.idle_since < self.limits.keepalive_timeout
             and now - connection.born < self.limits.max_age
+            and not (self.gone and connection.address in self.gone)
         )
 
     async def _wait_for_place(self) -> None:
@@ -220,7 +236,7 @@ class Pool:
 
     def _leave_place(self) -> None:
         """Hand the place to whoever waits longest, or give it up."""
-        while self._waiting:
+        while self._waiting and self.in_use <= self.limits.max_connections:
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)

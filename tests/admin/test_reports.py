@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> Table:
 
 
 def destination(**changes: Any) -> dict[str, Any]:
-    plain = {"url": "http://b:1", "up": True, "reason": None, "breaker": "closed"}
+    plain = {"url": "http://b:1", "up": True, "reason": None, "connect_failure": None, "breaker": "closed"}
     return {**plain, "active": 1, "idle": 2, "pending": 0, "streams": 0, **changes}
 
 
@@ -80,13 +80,21 @@ def test_workers_are_added_up(table: Table) -> None:
 
 
 def test_the_order_of_workers_changes_nothing(table: Table) -> None:
-    reports = [report(0, count=7), report(1, count=3, up=False, reason="refused"), report(2, count=9, errors=1)]
+    reports = [
+        report(0, count=7),
+        report(1, count=3, up=False, reason="refused", connect_failure="refused"),
+        report(2, count=9, errors=1),
+    ]
     views = [shown(table, *order)["b"] for order in permutations(reports)]
     assert all(view == views[0] for view in views)
 
 
 def test_a_silent_workers_gauges_do_not_count_and_its_history_does(table: Table) -> None:
-    view = shown(table, report(0, count=60), report(1, at=NOW - 6, count=60, up=False, reason="refused"))
+    view = shown(
+        table,
+        report(0, count=60),
+        report(1, at=NOW - 6, count=60, up=False, reason="refused", connect_failure="refused"),
+    )
     assert view["gateway"]["workers"] == 1 and view["gateway"]["active"] == 3
     assert view["b"]["requests_per_second"] == 2.0 and view["b"]["state"] == "up"
     assert view["b"]["pool"]["max_connections"] == 100
@@ -107,8 +115,10 @@ def test_a_worker_that_drains_makes_the_gateway_unready(table: Table) -> None:
         ([destination()], 100, 5, 0, "degraded"),
         ([destination()], 4, 4, 0, "up"),
         ([destination()], 10, 0, 1, "degraded"),
-        ([destination(), destination(up=False, reason="dns")], 10, 0, 0, "degraded"),
-        ([destination(up=False, reason="dns")], 0, 0, 0, "down"),
+        ([destination(), destination(up=False, reason="dns", connect_failure="dns")], 10, 0, 0, "degraded"),
+        ([destination(up=False, reason="dns", connect_failure="dns")], 0, 0, 0, "down"),
+        ([destination(up=False, reason="ejected"), destination()], 0, 0, 0, "degraded"),
+        ([destination(up=False, reason="circuit open", breaker="open")], 0, 0, 0, "down"),
     ],
 )
 def test_the_state_of_an_upstream(

@@ -12,6 +12,9 @@ import trustme
 from .harness import Backend, Gateway, running, write_table
 from .hasty import Slow, deaf_port, hasty_gateway
 
+# An upstream that is never given up, whatever becomes of its requests.
+PATIENT = "eject_after = 1000, eject_rate = 1.0"
+
 ROUTES = """
 auth = "public"
 rate_limit = "off"
@@ -168,15 +171,15 @@ def gateway(
     authority.cert_pem.write_to_path(str(ca_file))
     refused = f"http://127.0.0.1:{closed_port}"
     upstreams = f"""
-        main = {{ url = "{backend.url}" }}
-        lonely = {{ url = "{lonely.url}" }}
-        pair = {{ url = ["{pair[0].url}", "{pair[1].url}"] }}
+        main = {{ url = "{backend.url}", {PATIENT} }}
+        lonely = {{ url = "{lonely.url}", {PATIENT} }}
+        pair = {{ url = ["{pair[0].url}", "{pair[1].url}"], balance = "round_robin" }}
         half_dead = {{ url = ["{pair[0].url}", "{refused}"] }}
-        refused = {{ url = "{refused}" }}
-        unresolvable = {{ url = "http://no-such-host.invalid:80" }}
-        plain_as_tls = {{ url = "https://127.0.0.1:{backend.port}" }}
-        untrusted = {{ url = "{tls_backend.url}" }}
-        misnamed = {{ url = "{named_backend.url}", ca_file = "{ca_file}" }}
+        refused = {{ url = "{refused}", {PATIENT} }}
+        unresolvable = {{ url = "http://no-such-host.invalid:80", {PATIENT} }}
+        plain_as_tls = {{ url = "https://127.0.0.1:{backend.port}", {PATIENT} }}
+        untrusted = {{ url = "{tls_backend.url}", {PATIENT} }}
+        misnamed = {{ url = "{named_backend.url}", ca_file = "{ca_file}", {PATIENT} }}
         trusted = {{ url = "{tls_backend.url}", ca_file = "{ca_file}" }}
         named = {{ url = "{named_backend.url}", ca_file = "{ca_file}", server_name = "inner.test" }}
     """

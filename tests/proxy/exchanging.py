@@ -49,11 +49,17 @@ class Bench:
         self.deadlines = deadlines
         self.clock = clock
         self.interim: list[tuple[RawFields, Sequence[str]]] = []
+        self.breaks = 0
         self._begun: list[Exchange] = []
+
+    def _note_break(self) -> None:
+        self.breaks += 1
 
     async def exchange(self) -> Exchange:
         connection = self.pool.take() or await self.pool.acquire(Waited())
-        exchange = Exchange(self.pool, connection, self.deadlines, timeout=TIMEOUT, idle=IDLE)
+        exchange = Exchange(
+            self.pool, connection, self.deadlines, timeout=TIMEOUT, idle=IDLE, broke_off=self._note_break
+        )
         self._begun.append(exchange)
         return exchange
 

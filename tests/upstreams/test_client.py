@@ -19,7 +19,8 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
 from aiogateway.routes import Upstream
-from aiogateway.upstreams.client import UpstreamClient, reason_of, tls_context, unreachable
+from aiogateway.upstreams.client import UpstreamClient
+from aiogateway.upstreams.connecting import reason_of, tls_context, unreachable
 from tests.config_folders import load
 from tests.upstreams.scripted import Peer, answering, upstream
 from tests.upstreams.standing import Waited
@@ -41,7 +42,7 @@ REASONS: list[tuple[BaseException, str, str]] = [
     (aiohttp.ClientConnectorError(KEY, OSError(113, "No route to host")), "os", "os"),
     (aiohttp.ClientConnectorError(KEY, ConnectionResetError(104, "reset")), "os", "tls"),
     (aiohttp.ServerDisconnectedError(), "os", "os"),
-    (OSError(24, "Too many open files"), "os", "os"),
+    (OSError(24, "Too many open files"), "descriptors", "descriptors"),
 ]
 
 
@@ -106,11 +107,11 @@ def free_port() -> int:
     return port
 
 
-async def test_destinations_take_turns_and_each_comes_once(tmp_path: Path) -> None:
-    async with at_work(described(tmp_path, "http://a:1", "http://b:2/base/", "https://c")) as client:
-        rounds = [[destination.url for destination in client.in_turn()] for _ in range(4)]
-        a, b, c = (destination.url for destination in client.destinations)
-        assert rounds == [[a, b, c], [b, c, a], [c, a, b], [a, b, c]]
+async def test_destinations_in_round_robin_take_turns(tmp_path: Path) -> None:
+    described_ = described(tmp_path, "http://a:1", "http://b:2/base/", "https://c", balance="round_robin")
+    async with at_work(described_) as client:
+        a, b, c = client.destinations
+        assert [client.choose() for _ in range(6)] == [a, b, c, a, b, c]
         assert [(each.host, each.base) for each in client.destinations] == [
             (b"a:1", b""),
             (b"b:2", b"/base"),

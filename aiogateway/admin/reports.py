@@ -88,6 +88,7 @@ def destinations_of(live: Iterable[Report], name: str) -> list[dict[str, Any]]:
                 seen[gauge] += each[gauge]
             seen["up"] = seen["up"] and each["up"]
             seen["reason"] = seen["reason"] or each["reason"]
+            seen["connect_failure"] = seen["connect_failure"] or each["connect_failure"]
             seen["breaker"] = max(seen["breaker"], each["breaker"], key=BREAKERS.index)
     return list(found.values())
 

@@ -19,7 +19,7 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, families
 from aiogateway.routes import Upstream
-from aiogateway.upstreams.balancer import BALANCERS
+from aiogateway.upstreams.balancer import BALANCERS, Balancer, LeastRequests
 from aiogateway.upstreams.connecting import tls_context
 from aiogateway.upstreams.connection import open_session
 from aiogateway.upstreams.destination import Destination, Site
@@ -49,6 +49,7 @@ class UpstreamClient:
         self._site = Site(upstream, tls_context(upstream), open_session(), deadlines, metrics, self.overflows)
         self._chance = chance
         self._balancer = BALANCERS[upstream.balance](chance)
+        self._for_others = LeastRequests(chance)  # a second choice must not use up a turn
         self.destinations: tuple[Destination, ...] = tuple(map(self._destination, upstream.urls))
         self._removed: list[Destination] = []
         self._watching: list[asyncio.Task[None]] = []
@@ -75,7 +76,7 @@ class UpstreamClient:
         destinations = self.destinations
         if len(destinations) == 1 and destinations[0].health.breaker.admits():
             return destinations[0]
-        found = self._best(destinations)
+        found = self._best(destinations, self._balancer)
         if found is not None:
             return found
         wait = min(each.health.breaker.wait() for each in destinations)
@@ -87,13 +88,13 @@ class UpstreamClient:
 
     def other(self, tried: Sequence[Destination]) -> Destination | None:
         """The destination to ask after those; None when there is none."""
-        return self._best([each for each in self.destinations if each not in tried])
+        return self._best([each for each in self.destinations if each not in tried], self._for_others)
 
-    def _best(self, among: Sequence[Destination]) -> Destination | None:
+    def _best(self, among: Sequence[Destination], balancer: Balancer) -> Destination | None:
         """One that is well, else any whose circuit lets a request pass."""
         candidates = [each for each in among if each.health.available]
         candidates = candidates or [each for each in among if each.health.breaker.admits()]
-        return self._balancer.choose(candidates) if candidates else None
+        return balancer.choose(candidates) if candidates else None
 
     def sweep(self) -> None:
         """Take note that time has passed; called a few times a second."""

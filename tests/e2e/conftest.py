@@ -9,11 +9,8 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from .harness import Backend, Gateway, running, write_table
+from .harness import PATIENT, Backend, Gateway, running, write_table
 from .hasty import Slow, deaf_port, hasty_gateway
-
-# An upstream that is never given up, whatever becomes of its requests.
-PATIENT = "eject_after = 1000, eject_rate = 1.0"
 
 ROUTES = """
 auth = "public"

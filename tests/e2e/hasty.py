@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .harness import Backend, Gateway, Response, reply, request, running, write_table
+from .harness import PATIENT, Backend, Gateway, Response, reply, request, running, write_table
 
 SHORT, MEDIUM, IDLE, STREAM_IDLE, HEAD, KEEPALIVE = 0.5, 3.0, 1.0, 2.5, 0.6, 0.8
 LATE = 2.5
@@ -66,8 +66,8 @@ def deaf_port() -> Iterator[int]:
 def hasty_gateway(folder: Path, backend: Backend, unheard: int) -> Iterator[Gateway]:
     """The gateway. `unheard` is a port on which connections are never made."""
     names = ("main", "narrow", "full")
-    upstreams = "".join(f'{name} = {{ url = "{backend.url}" }}\n' for name in names)
-    upstreams += f'deaf = {{ url = "http://127.0.0.1:{unheard}" }}\n'
+    upstreams = "".join(f'{name} = {{ url = "{backend.url}", {PATIENT} }}\n' for name in names)
+    upstreams += f'deaf = {{ url = "http://127.0.0.1:{unheard}", {PATIENT} }}\n'
     with running(
         write_table(folder, upstreams, ROUTES),
         GATEWAY_TIMEOUT_SHORT=str(SHORT),

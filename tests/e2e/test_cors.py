@@ -10,7 +10,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from .harness import Backend, Gateway, Peer, Response, assert_problem, chunked, reply, request, run_to_exit, running
+from .harness import (
+    PATIENT,
+    Backend,
+    Gateway,
+    Peer,
+    Response,
+    assert_problem,
+    chunked,
+    reply,
+    request,
+    run_to_exit,
+    running,
+)
 from .harness import write_table as write
 from .harness.answers import silence
 from .harness.guards import assert_refused
@@ -56,7 +68,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, backend: Backend, closed_p
     for under, cors in LISTS.items():
         for path, keys in ROUTES.items():
             routes += ROUTE.replace("{path}", path).replace("{under}", under).replace("{cors}", cors) + keys + "\n"
-    upstreams = f'main = {{ url = "{backend.url}" }}\ngone = {{ url = "http://127.0.0.1:{closed_port}" }}'
+    upstreams = (
+        f'main = {{ url = "{backend.url}", {PATIENT} }}\ngone = {{ url = "http://127.0.0.1:{closed_port}", {PATIENT} }}'
+    )
     config = write(tmp_path_factory.mktemp("cors") / "config", upstreams, routes)
     for under in LISTS:
         for status in (200, 204, 304, 307, 400, 404, 500):

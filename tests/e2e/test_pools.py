@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .harness import Backend, Gateway, Peer, elapsed, eventually, reply, request, running, write_table
+from .harness import PATIENT, Backend, Gateway, Peer, elapsed, eventually, reply, request, running, write_table
 
 NAMES = ("wide", "narrow", "aging", "quiet")
 IDLE = 1.0
@@ -26,7 +26,7 @@ def backends() -> Iterator[dict[str, Backend]]:
 @pytest.fixture(scope="module")
 def pooling(tmp_path_factory: pytest.TempPathFactory, backends: dict[str, Backend]) -> Iterator[Gateway]:
     """A gateway with the default limits of 100 and 20, and with variables for single upstreams."""
-    upstreams = "".join(f'{name} = {{ url = "{backend.url}" }}\n' for name, backend in backends.items())
+    upstreams = "".join(f'{name} = {{ url = "{backend.url}", {PATIENT} }}\n' for name, backend in backends.items())
     routes = "".join(
         f'[[route]]\npath = "/{name}/{{rest:path}}"\nupstream = "{name}"\nauth = "public"\nrate_limit = "off"\n'
         for name in NAMES

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from .backend import Answer, Backend, Connection, Peer, Seen, reply
 from .client import Client, Response
-from .gateway import Gateway, free_port, request, run_to_exit, running, write_table
+from .gateway import PATIENT, Gateway, free_port, request, run_to_exit, running, write_table
 from .polling import elapsed, eventually
 from .problem import assert_problem
 from .processes import children, connections_held, memory, peak_memory_of, tree
 from .wire import Body, Cut, Head, Wire, chunked
 
 __all__ = [
+    "PATIENT",
     "Answer",
     "Backend",
     "Body",

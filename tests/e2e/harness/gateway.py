@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from .wire import Cut
 
 PROJECT = Path(__file__).resolve().parents[3]
 SECRET = "e2e-tests-" + "k" * 38
+# Keys of an upstream that is never given up, whatever becomes of its requests.
+PATIENT = "eject_after = 1000, eject_rate = 1.0"
 READY_WITHIN = 20.0
 GONE_WITHIN = 40.0
 FORBIDDEN = ("Traceback", "Unclosed", "never retrieved", "Task was destroyed", "never awaited")
@@ -73,6 +76,11 @@ class Gateway:
         """A GET to the admin listener."""
         with Client(self.admin_port) as client:
             return client.ask(request("GET", target))
+
+    def limit_descriptors(self, count: int) -> None:
+        """Let the process have so many descriptors, from now on."""
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (count, hard))
 
     @property
     def output(self) -> str:

@@ -8,6 +8,8 @@ from .client import Response
 
 MEMBERS = {"type", "title", "status", "detail", "code", "origin", "retryable", "request_id"}
 STATUSES = {
+    "upstream_circuit_open": (503, "upstream"),
+    "overloaded": (503, "gateway"),
     "bad_request": (400, "client"),
     "route_not_found": (404, "client"),
     "method_not_allowed": (405, "client"),

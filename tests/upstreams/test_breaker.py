@@ -1,0 +1,83 @@
+"""A destination's circuit: when it lets requests pass, and how long it rests."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiogateway.upstreams.breaker import CLOSED, HALF_OPEN, OPEN, REST, TRIALS, Breaker
+from tests.clock import Clock
+
+LONGEST = 30.0
+
+
+def test_a_closed_circuit_lets_everything_pass_and_tries_nothing() -> None:
+    breaker = Breaker(Clock(), LONGEST)
+    assert [(breaker.admits(), breaker.enter()) for _ in range(100)] == [(True, False)] * 100
+
+
+def test_an_open_circuit_lets_nothing_pass_until_its_rest_is_over() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    breaker.open()
+    assert not breaker.admits() and breaker.wait() == REST
+    clock.advance(REST - 0.1)
+    assert not breaker.admits() and breaker.state == OPEN
+    clock.advance(0.2)
+    assert breaker.admits() and breaker.now() == HALF_OPEN and breaker.wait() == 0.0
+
+
+def test_a_half_open_circuit_lets_a_few_try_at_once_and_more_as_they_end() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    breaker.open()
+    clock.advance(REST)
+    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 5)] == [True] * TRIALS + [False] * 5
+    breaker.leave()
+    assert breaker.admits()
+
+
+def test_rests_grow_until_the_longest_and_begin_anew_once_it_closed() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    rests = []
+    for _ in range(6):
+        breaker.open()
+        rests.append(breaker.wait())
+        clock.advance(rests[-1])
+        assert breaker.admits()
+    assert rests == [5.0, 10.0, 20.0, 30.0, 30.0, 30.0]
+    breaker.close()
+    breaker.open()
+    assert breaker.wait() == 5.0
+
+
+def test_a_rest_may_be_shorter_than_the_first_and_may_end_early() -> None:
+    breaker = Breaker(Clock(), 0.5)
+    breaker.open()
+    assert breaker.wait() == 0.5
+    breaker.wake()
+    assert breaker.admits() and breaker.now() == HALF_OPEN
+
+
+@given(st.lists(st.sampled_from(["ask", "leave", "open", "close", "wait"]), max_size=60))
+def test_no_more_than_a_few_trials_are_ever_under_way(steps: list[str]) -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    trials = 0
+    for step in steps:
+        if step == "ask" and breaker.admits():
+            trials += breaker.enter()
+        elif step == "leave" and trials:
+            trials -= 1
+            breaker.leave()
+        elif step == "open":
+            breaker.open()
+            trials = 0
+        elif step == "close":
+            breaker.close()
+            trials = 0
+        elif step == "wait":
+            clock.advance(3.0)
+        assert trials <= TRIALS
+        assert breaker.now() != CLOSED or breaker.admits()

@@ -38,7 +38,10 @@ class Standing(UpstreamConnection):
 
     __slots__ = ("alive", "closed")
 
+    ADDRESS = "10.0.0.1"
+
     def __init__(self, now: float) -> None:
+        self.address = self.ADDRESS
         self.born = now
         self.idle_since = now
         self.reused = False

@@ -236,3 +236,44 @@ async def test_answers_are_read_over_a_connection_of_a_client(tmp_path: Path) ->
         connection.begin(b"GET / HTTP/1.1\r\n\r\n", bodiless=False)
         assert (await connection.read())[0].code == 204
         pool.discard(connection)
+
+
+async def test_another_description_keeps_what_stays_and_drains_what_goes(tmp_path: Path) -> None:
+    script = answering(b"HTTP/1.1 204 No Content\r\n\r\n")
+    async with upstream(script) as one, upstream(script) as other:
+        stays, goes = f"http://127.0.0.1:{one}", f"http://127.0.0.1:{other}"
+        async with at_work(described(tmp_path / "a", stays, goes)) as client:
+            kept, removed = client.destinations
+            in_use, idle = await removed.pool.acquire(Waited()), await kept.pool.acquire(Waited())
+            kept.pool.release(idle)
+            assert client.update(described(tmp_path / "b", stays, "http://127.0.0.1:1"))
+            assert client.destinations[0] is kept and kept.pool.idle == 1
+            assert [each.url for each in client.destinations] == [stays, "http://127.0.0.1:1"]
+            assert [client.quiet] == [False], "a removed destination finishes what it does"
+            removed.pool.release(in_use)
+            assert [client.quiet, removed.pool.idle] == [True, 0]
+
+
+async def test_other_limits_hold_at_once(tmp_path: Path) -> None:
+    async with at_work(described(tmp_path / "a", "http://a:1")) as client:
+        changed = load(
+            tmp_path / "b",
+            "",
+            '[b]\nurl = "http://a:1"\nbalance = "round_robin"\neject_after = 2\n',
+            GATEWAY_POOL_B_MAX_CONNECTIONS="7",
+        )
+        before = client.destinations
+        assert client.update(changed.upstreams["b"])
+        assert client.destinations == before and before[0].pool.limits.max_connections == 7
+
+
+async def test_other_tls_takes_another_client(tmp_path: Path, authority: trustme.CA) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    first = described(tmp_path / "a", "https://c", ca_file=str(ca_file))
+    async with at_work(first) as client:
+        assert client.update(first)
+        assert not client.update(described(tmp_path / "b", "https://c"))
+        assert not client.update(described(tmp_path / "c", "https://c", ca_file=str(ca_file), server_name="d"))
+        trustme.CA().cert_pem.write_to_path(str(ca_file))
+        assert not client.update(first), "the same file with another certificate in it"

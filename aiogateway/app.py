@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from aiogateway import __version__
 from aiogateway.access_log import AccessLog
@@ -27,7 +28,7 @@ from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
 from aiogateway.recaptcha import Recaptcha
 from aiogateway.report import Reporter
-from aiogateway.routes import OWN_PATHS, Table
+from aiogateway.routes import OWN_PATHS, Table, Upstream
 from aiogateway.settings import Settings
 from aiogateway.spans import spans_from
 from aiogateway.stores import SharedCounters, limiter_from
@@ -57,10 +58,13 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.table = table
+        self.docs = Docs(table, settings, __version__)
         self.unready: set[str] = {"starting"}
         before = board.last()
         self.metrics = Metrics(None if before is None else before["metrics"])
-        self._clients: dict[str, UpstreamClient] = {}
+        self._clients: Mapping[str, UpstreamClient] = {}
+        self._retired: list[UpstreamClient] = []
+        self._board = board
         self._output = output
         self._spans = spans_from(settings)
         access_log = AccessLog(output.write, settings.log_format) if settings.log_level in LOGGED else None
@@ -70,7 +74,7 @@ class Gateway:
             board,
             self.metrics,
             self._telemetry,
-            self._clients,
+            lambda: self._clients,
             self.unready,
             self._connections,
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
@@ -89,8 +93,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._make_id = maker()
         self._deadlines = Deadlines(loop.time)
-        for name, upstream in self.table.upstreams.items():
-            self._clients[name] = UpstreamClient(upstream, self._deadlines, self.metrics)
+        self._clients = {name: self._client(upstream) for name, upstream in self.table.upstreams.items()}
         self._ticking = asyncio.create_task(self._tick())
         if self._spans is not None:
             self._spans.start()
@@ -110,6 +113,39 @@ class Gateway:
             trusted=settings.trusted_proxies,
         )
         return self._server
+
+    def _client(self, upstream: Upstream) -> UpstreamClient:
+        return UpstreamClient(upstream, self._deadlines, self.metrics)
+
+    def reload(self, table: Table) -> None:
+        """Serve by another table from now on, at once and altogether.
+
+        Requests in flight end as they began. Upstreams that remain keep their connections and what is known of them;
+        others finish what they do and close.
+
+        :raises OSError: a file with certificates went away; nothing is changed then.
+        :raises ssl.SSLError: it holds none any more; nothing is changed then.
+        """
+        new = {
+            name: self._client(upstream)
+            for name, upstream in table.upstreams.items()
+            if name not in self._clients or not self._clients[name].goes_on_as(upstream)
+        }
+        before = self._clients
+        # Another mapping, not the same one changed: requests in flight look into theirs.
+        self._clients = {name: new.get(name) or before[name] for name in table.upstreams}
+        for name in table.upstreams.keys() - new.keys():
+            before[name].update(table.upstreams[name])
+        for name, client in before.items():
+            if self._clients.get(name) is not client:
+                client.retire()
+                self._retired.append(client)
+        self.table = table
+        self.docs = Docs(table, self.settings, __version__)
+        self._telemetry.know(table.upstreams)
+        if self._server is not None:
+            self._server.request_handler = cast(Any, self._way())
+        self.reporter.reload_ended(())
 
     def _way(self) -> Handler:
         settings = self.settings
@@ -144,7 +180,7 @@ class Gateway:
             await self._verifier.close()
         await self._recaptcha.close()
         await self._limiter.close()
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._retired):
             await client.close()
         if self._spans is not None:
             await self._spans.close()
@@ -163,11 +199,23 @@ class Gateway:
             if now >= report_at:
                 report_at = now + REPORT
                 self._telemetry.advance(time.time())
+                self._look_at_workers()
                 self.reporter.publish()
+                await self._close_retired()
             if now >= pools_at:
                 pools_at = now + POOL_SWEEP
                 for client in self._clients.values():
                     client.sweep()
+
+    def _look_at_workers(self) -> None:
+        """Workers that die again and again are a reason for others to get the traffic."""
+        (self.unready.add if self._board.crashing else self.unready.discard)("workers crash")
+
+    async def _close_retired(self) -> None:
+        quiet = [client for client in self._retired if client.quiet]
+        self._retired = [client for client in self._retired if client not in quiet]
+        for client in quiet:
+            await client.close()
 
     async def _healthz(self, request: Request) -> Response:
         return json_response(200, {"status": "ok"})

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 MEMORY: Final = Path("/dev/shm")
 PREFIX: Final = "aiogateway-"
 LOCK: Final = "lock"
+CRASHING: Final = "crashing"
 
 
 @contextlib.contextmanager
@@ -50,6 +51,15 @@ def _remove_unless_held(folder: Path) -> None:
         return
 
 
+def tell_of_crashes(folder: str, crashing: bool) -> None:
+    """Leave word for the workers whether one of them dies again and again."""
+    path = Path(folder, CRASHING)
+    if crashing:
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)
+
+
 class Board:
     """One worker's place on the board.
 
@@ -65,6 +75,11 @@ class Board:
     @property
     def alone(self) -> bool:
         return self._folder is None
+
+    @property
+    def crashing(self) -> bool:
+        """Whether the parent left word that workers die again and again."""
+        return self._folder is not None and (self._folder / CRASHING).exists()
 
     def publish(self, report: dict[str, Any]) -> None:
         """Show the others this worker's report."""

@@ -57,13 +57,13 @@ def main() -> None:
 @_config_option
 def serve(**options: str | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
+    import functools
+
+    from aiogateway import workers
     from aiogateway.routes import configure
 
     with _told():
-        settings, table = configure(os.environ, _overrides(**options))
-    from aiogateway import workers
-
-    sys.exit(workers.run(settings, table))
+        sys.exit(workers.run(functools.partial(configure, os.environ, _overrides(**options))))
 
 
 @main.command()

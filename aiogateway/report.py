@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 import aiohttp
@@ -26,6 +26,8 @@ from aiogateway.upstreams.client import UpstreamClient
 LAG_WINDOW: Final = 10.0
 # Seconds after which a worker that says nothing is not taken to be alive.
 SILENT: Final = 5.0
+# Faults of a configuration that the admin listener shows.
+FAULTS_TOLD: Final = 20
 
 
 class Lag:
@@ -55,6 +57,7 @@ class Reporter:
     :param connections: how many clients are connected.
     :param lost: what counts lines and spans that were dropped, by the family that shows it.
     :ivar lag: of the event loop.
+    :ivar last_reload: how reading the configuration again ended; None before the first time.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Reporter:
         board: Board,
         metrics: Metrics,
         telemetry: Telemetry,
-        clients: Mapping[str, UpstreamClient],
+        clients: Callable[[], Mapping[str, UpstreamClient]],
         unready: Set[str],
         connections: Callable[[], int],
         lost: Mapping[str, Callable[[], int]],
@@ -77,13 +80,21 @@ class Reporter:
         self._started_at = time.time()
         self._lost = {family: (metrics.count(family), read) for family, read in lost.items()}
         self._seen = dict.fromkeys(lost, 0)
+        self.last_reload: dict[str, Any] | None = None
         self._describe()
+
+    def reload_ended(self, faults: Sequence[str]) -> None:
+        """The configuration was read again.
+
+        :param faults: why it was not taken; none when it was.
+        """
+        self.last_reload = {"at": time.time(), "ok": not faults, "faults": list(faults[:FAULTS_TOLD])}
 
     def _describe(self) -> None:
         gauge = self._metrics.gauge
         build = (__version__, platform.python_version(), aiohttp.__version__)
         gauge(families.BUILD, lambda: [(build, 1)])
-        gauge(families.RELOAD, lambda: [((), 1)])
+        gauge(families.RELOAD, lambda: [((), float(self.last_reload is None or self.last_reload["ok"]))])
         gauge(families.WORKERS, lambda: [((), 1)])
         gauge(families.SERVER_ACTIVE, lambda: [((), self._telemetry.active)])
         gauge(families.CLIENTS, lambda: [((), self._connections())])
@@ -96,26 +107,26 @@ class Reporter:
         gauge(families.BREAKER, self._breakers)
 
     def _pools(self, figure: str) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, client in self._clients.items():
+        for name, client in self._clients().items():
             yield (name,), sum(getattr(destination.pool, figure) for destination in client.destinations)
 
     def _open_connections(self) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, client in self._clients.items():
+        for name, client in self._clients().items():
             pools = [destination.pool for destination in client.destinations]
             yield (name, "active"), sum(pool.in_use + pool.streams for pool in pools)
             yield (name, "idle"), sum(pool.idle for pool in pools)
 
     def _pool_limits(self) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, client in self._clients.items():
+        for name, client in self._clients().items():
             yield (name,), sum(destination.pool.limits.max_connections for destination in client.destinations)
 
     def _up(self) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, client in self._clients.items():
+        for name, client in self._clients().items():
             for destination in client.destinations:
                 yield (name, without_userinfo(destination.url)), float(destination.trouble is None)
 
     def _breakers(self) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, client in self._clients.items():
+        for name, client in self._clients().items():
             for destination in client.destinations:
                 state = destination.health.breaker.now()
                 yield (name, without_userinfo(destination.url)), float(STATES.index(state))
@@ -135,7 +146,8 @@ class Reporter:
             "lag": self.lag.worst(),
             "lost_lines": self._lost[families.LINES_LOST][0].events,
             "unready": sorted(self._unready),
-            "upstreams": {name: self._upstream(name, client) for name, client in self._clients.items()},
+            "reload": self.last_reload,
+            "upstreams": {name: self._upstream(name, client) for name, client in self._clients().items()},
             "failures": list(self._telemetry.failures),
             "metrics": self._metrics.snapshot(),
         }

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -23,6 +22,7 @@ from aiogateway.app import Gateway
 from aiogateway.board import Board
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
+from aiogateway.reloading import Certificate, Reloader
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
@@ -32,8 +32,12 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 # Seconds aiohttp may still take for connections once the drain is over.
 CLOSING: Final = 1.0
+# Seconds a client gets for its TLS handshake.
+HANDSHAKE: Final = 10.0
+# By which a parent tells its workers of what it read again.
+RELOAD: Final = signal.SIGUSR1
 # Signals that a serving process takes.
-TAKEN: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+TAKEN: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, RELOAD})
 
 
 class Alongside(Protocol):
@@ -69,17 +73,6 @@ class Stop:
         return self.insisted.is_set()
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The public listener's TLS, when a certificate is set: TLS 1.2 and up."""
-    if settings.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 async def serve(
     settings: Settings,
     table: Table,
@@ -89,6 +82,7 @@ async def serve(
     public: socket.socket,
     admin: socket.socket,
     *,
+    read: Callable[[], Table],
     has_parent: bool = False,
     alongside: Alongside | None = None,
     on_ready: Callable[[], None] | None = None,
@@ -98,6 +92,7 @@ async def serve(
     :param counters: what limits count; shared with the other workers.
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
+    :param read: gives the table as it is by now (`reloading.Reloader`).
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -107,47 +102,57 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
     loop.add_signal_handler(signal.SIGQUIT, stop.insist)
-    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP: this version reads its files only at start")
+    certificate = Certificate(settings)
+    gateway = Gateway(settings, table, counters, board, output)
+    reloader = Reloader(gateway, read, certificate)
+    # A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
+    loop.add_signal_handler(signal.SIGHUP, _nothing if has_parent else reloader.ask)
+    loop.add_signal_handler(RELOAD, reloader.ask if has_parent else _nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
-        gateway = Gateway(settings, table, counters, board, output)
         stack.push_async_callback(gateway.close)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)
-        public_site = await _listen(stack, runner, public, tls_context(settings))
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        tls = certificate.context
+        listening = await loop.create_server(
+            server, sock=public, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=None if tls is None else HANDSHAKE
+        )
+        stack.callback(listening.close)
         admin_runner = web.AppRunner(
             admin_app(gateway), access_log=None, keepalive_timeout=settings.keepalive_timeout, shutdown_timeout=CLOSING
         )
-        await _listen(stack, admin_runner, admin, None)
+        await admin_runner.setup()
+        stack.push_async_callback(admin_runner.cleanup)
+        await web.SockSite(admin_runner, admin, backlog=BACKLOG).start()
+        reloading = asyncio.create_task(reloader.run())
+        stack.push_async_callback(_end, reloading)
         gateway.unready.discard("starting")
         if on_ready is not None:
             on_ready()
         await stop.asked.wait()
-        await _drain(gateway, server, public_site, stop)
+        await _drain(gateway, server, listening, stop)
 
 
-async def _listen(
-    stack: contextlib.AsyncExitStack,
-    runner: web.ServerRunner | web.AppRunner,
-    sock: socket.socket,
-    tls: ssl.SSLContext | None,
-) -> web.SockSite:
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.SockSite(runner, sock, ssl_context=tls, backlog=BACKLOG)
-    await site.start()
-    return site
+def _nothing() -> None:
+    """What is done about a signal that is for somebody else."""
 
 
-async def _drain(gateway: Gateway, server: Server, site: web.SockSite, stop: Stop) -> None:
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _drain(gateway: Gateway, server: Server, listening: asyncio.Server, stop: Stop) -> None:
     settings = gateway.settings
     gateway.unready.add("draining")
     log.info("draining", in_flight=server.busy())
     await stop.wait(settings.drain_delay)
-    await site.stop()
+    listening.close()
     server.pre_shutdown()
     loop = asyncio.get_running_loop()
     end = loop.time() + settings.drain_timeout

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPMethod, HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -65,17 +65,25 @@ class Telemetry:
     def __init__(self, metrics: Metrics, upstreams: Iterable[str], log: Log | None, spans: Spans | None) -> None:
         self.active = 0
         self.failures: deque[dict[str, Any]] = deque(maxlen=FAILURES)
-        now = int(time.time() // INTERVAL)
-        self.histories: Mapping[str, History] = {name: History(now) for name in upstreams}
+        self.histories: dict[str, History] = {}
         self._metrics = metrics
         self._log = log
         self._spans = spans
         self._served: dict[tuple[str, str, int, str], Tally] = {}
         self._asked: dict[tuple[str, int, str], Tally] = {}
-        self._queues = {name: metrics.tally(families.QUEUE, name) for name in self.histories}
+        self._queues: dict[str, Tally] = {}
         self._request_sizes = metrics.tally(families.REQUEST_SIZE)
         self._response_sizes = metrics.tally(families.RESPONSE_SIZE)
         self._overheads = metrics.tally(families.OVERHEAD)
+        self.know(upstreams)
+
+    def know(self, upstreams: Iterable[str]) -> None:
+        """Keep figures of these upstreams too; of others, requests may still be on their way."""
+        now = int(time.time() // INTERVAL)
+        for name in upstreams:
+            if name not in self.histories:
+                self.histories[name] = History(now)
+                self._queues[name] = self._metrics.tally(families.QUEUE, name)
 
     def finished(self, request: Request) -> None:
         """Take note of a request that is over."""

@@ -1,8 +1,8 @@
 """Processes: one that serves, or a parent that holds the listening sockets and keeps several that do.
 
 The parent binds before it forks, so no connection is lost while a worker is replaced: it waits in the socket's queue.
-The parent runs no event loop. It sleeps until a signal, then reaps, replaces or passes on; nothing else. Workers
-share the sockets, what rate limits count, and their figures.
+Workers share the sockets, what rate limits count, and their figures. The configuration is read again once for all of
+them, by a process of its own, and every worker gets what that one found.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import contextlib
 import functools
 import gc
 import os
-import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -22,21 +20,19 @@ import structlog
 import uvloop
 
 from aiogateway import linux, logs
-from aiogateway.board import Board, shared_folder
+from aiogateway.board import Board, shared_folder, tell_of_crashes
+from aiogateway.parent import Parent
+from aiogateway.reloading import Refused, store, stored, tell
 from aiogateway.routes import Table
-from aiogateway.serving import BACKLOG, TAKEN, Alongside, serve
-from aiogateway.settings import Settings
+from aiogateway.serving import BACKLOG, Alongside, serve
+from aiogateway.settings import ConfigError, Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
 
 log = structlog.get_logger(__name__)
 
-# Seconds before a worker that died soon after its start is replaced; doubled each time, up to the second figure.
-BACKOFF: Final = (0.1, 5.0)
-SETTLED: Final = 10.0
 # A request leaves no cycles behind, so looking for them every 700 allocations finds nothing and costs time.
 COLLECT_AFTER: Final = (20_000, 20, 20)
-_SIGNALS: Final = TAKEN | {signal.SIGCHLD}
 
 
 class CannotListen(Exception):
@@ -59,17 +55,21 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"can't listen on {host} port {port}: {why}") from exc
 
 
-def run(settings: Settings, table: Table) -> int:
-    """Serve until told to stop; answers the exit code."""
-    return _run(settings, table, None, None)
+def run(
+    read: Callable[[], tuple[Settings, Table]],
+    alongside: Alongside | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Serve until told to stop; answers the exit code.
 
-
-def serve_in_process(settings: Settings, table: Table, alongside: Alongside, on_ready: Callable[[], None]) -> int:
-    """Serve in this one process, with something beside the gateway; answers the exit code."""
-    return _run(settings.model_copy(update={"workers": 1}), table, alongside, on_ready)
-
-
-def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready: Callable[[], None] | None) -> int:
+    :param read: gives the configuration, now and whenever it is to be read again.
+    :param alongside: something that lives in the same process; there is but one then.
+    :param on_ready: called once when the listeners answer.
+    :raises ConfigError: it has faults now.
+    """
+    settings, table = read()
+    if alongside is not None:
+        settings = settings.model_copy(update={"workers": 1})
     output = logs.configure(settings.log_level, settings.log_format)
     try:
         public = listen(settings.host, settings.port)
@@ -91,6 +91,7 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
     gc.set_threshold(*COLLECT_AFTER)
 
     several = settings.workers > 1
+    configuration = Configuration(read, table)
     counters = SharedCounters(alone=not several)
 
     def work(folder: str | None, slot: int) -> int:
@@ -99,12 +100,13 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
             uvloop.run(
                 serve(
                     settings,
-                    table,
+                    configuration.table,
                     counters,
                     Board(folder, slot),
                     output,
                     public,
                     admin,
+                    read=configuration.read_again if folder is None else functools.partial(stored, folder),
                     has_parent=several,
                     alongside=alongside,
                     on_ready=on_ready,
@@ -120,90 +122,39 @@ def _run(settings: Settings, table: Table, alongside: Alongside | None, on_ready
         if not several:
             return work(None, 0)
         with shared_folder() as folder:
-            return Parent(settings.workers, functools.partial(work, folder), release).run()
+            return Parent(
+                settings.workers,
+                functools.partial(work, folder),
+                release,
+                read=functools.partial(configuration.read_for, folder),
+                take=functools.partial(configuration.take, folder),
+                tell=functools.partial(tell_of_crashes, folder),
+            ).run()
 
 
-class Parent:
-    """Keeps `count` processes that each run `work`, and ends when they have.
+class Configuration:
+    """The table that workers begin with, and reading it again.
 
-    :param work: is given its number among them, which who replaces it gets too, and answers the exit code.
-    :param release: gives up what the parent holds for workers to come, once there are to be none.
+    :param read: reads all of it; raises `ConfigError`.
     """
 
-    def __init__(self, count: int, work: Callable[[int], int], release: Callable[[], None]) -> None:
-        self._work = work
-        self._release = release
-        self._born: dict[int, tuple[int, float]] = {}  # by process: its number, and when
-        self._stopping = False
-        self._delay = 0.0
-        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
+    def __init__(self, read: Callable[[], tuple[Settings, Table]], table: Table) -> None:
+        self._read = read
+        self.table = table
 
-    def run(self) -> int:
-        """Answers 0 when every worker ended as it should once a stop was asked for."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        clean = True
-        while not self._stopping or self._born:
-            self._start_due()
-            wait = min((due - time.monotonic() for due in self._due.values()), default=3600.0)
-            said = signal.sigtimedwait(_SIGNALS, max(wait, 0.0))
-            if said is None:
-                continue
-            if said.si_signo == signal.SIGCHLD:
-                clean = self._reap() and clean
-            elif said.si_signo == signal.SIGHUP:
-                self._pass_on(signal.SIGHUP)
-            else:
-                insisted = self._stopping or said.si_signo == signal.SIGQUIT
-                self._stopping = True
-                self._due.clear()
-                self._release()
-                self._pass_on(signal.SIGQUIT if insisted else signal.SIGTERM)
-        return 0 if clean else 1
+    def read_again(self) -> Table:
+        """:raises ConfigError: it has faults now."""
+        return self._read()[1]
 
-    def _start_due(self) -> None:
-        now = time.monotonic()
-        for slot in [slot for slot, due in self._due.items() if due <= now]:
-            del self._due[slot]
-            self._start(slot)
-
-    def _start(self, slot: int) -> None:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            self._born[pid] = slot, time.monotonic()
-            return
-        code = 1
+    def read_for(self, folder: str) -> int:
+        """Read, and leave what was found for the workers; answers an exit code. Runs in a process of its own."""
         try:
-            linux.die_with_parent(parent)
-            # The others stay blocked until the worker can take them.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            code = self._work(slot)
-        except BaseException:
-            log.exception("worker failed")
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            store(folder, self.read_again())
+        except ConfigError as error:
+            store(folder, None, tell(error.faults))
+        return 0
 
-    def _reap(self) -> bool:
-        """Take note of every worker that ended; False when one did so badly after a stop was asked for."""
-        clean = True
-        while self._born:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if not pid:
-                break
-            slot, born = self._born.pop(pid)
-            lived = time.monotonic() - born
-            code = os.waitstatus_to_exitcode(status)
-            if self._stopping:
-                clean = clean and code == 0
-                continue
-            self._delay = 0.0 if lived >= SETTLED else min(max(self._delay * 2, BACKOFF[0]), BACKOFF[1])
-            log.warning("worker ended, it is replaced", pid=pid, code=code, lived=round(lived, 1), delay=self._delay)
-            self._due[slot] = time.monotonic() + self._delay
-        return clean
-
-    def _pass_on(self, number: int) -> None:
-        for pid in self._born:
-            os.kill(pid, number)
+    def take(self, folder: str) -> None:
+        """Have workers to come begin with what was read, if that is any good."""
+        with contextlib.suppress(Refused):
+            self.table = stored(folder)

@@ -11,11 +11,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from aiogateway import __version__
 from aiogateway.admin.docs import add_docs
 from aiogateway.admin.pages import add_dashboard
 from aiogateway.admin.views import add_views
-from aiogateway.apidocs import Docs
 from aiogateway.app import Gateway
 
 # Orchestrators ask these, and have no token.
@@ -76,5 +74,5 @@ def admin_app(gateway: Gateway) -> web.Application:
     app.router.add_get("/metrics", metrics)
     add_views(app, gateway)
     add_dashboard(app)
-    add_docs(app, Docs(gateway.table, gateway.settings, __version__))
+    add_docs(app, lambda: gateway.docs)
     return app

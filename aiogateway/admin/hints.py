@@ -5,7 +5,7 @@ Rules: a hint names the variable and its value; there is none without figures th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -83,3 +83,12 @@ def worker_hints(workers: list[dict[str, Any]]) -> list[str]:
         return []
     worst = max(worker["lag"] for worker in slow)
     return [f"the event loop was {worst:.2f} s late: it has too much to do; raise GATEWAY_WORKERS from {len(workers)}"]
+
+
+def reload_hints(reload: Mapping[str, Any] | None) -> list[str]:
+    """What to do about a configuration that was not taken."""
+    if reload is None or reload["ok"]:
+        return []
+    first = reload["faults"][0]
+    more = f" and {len(reload['faults']) - 1} more" if len(reload["faults"]) > 1 else ""
+    return [f"the changed configuration was not taken: {first}{more}; mend it, look with aiogateway check, send SIGHUP"]

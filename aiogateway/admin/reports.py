@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from aiogateway.admin.hints import Figures, hints, worker_hints
+from aiogateway.admin.hints import Figures, hints, reload_hints, worker_hints
 from aiogateway.history import INTERVAL, INTERVALS, Interval, add_up, merge, quantile
 from aiogateway.report import SILENT
 from aiogateway.routes import Table, Upstream
@@ -47,6 +47,7 @@ def upstreams_view(reports: Sequence[Report], table: Table, version: str, now: f
     reasons = sorted({reason for report in live for reason in report["unready"]})
     requests = sum(each["requests_per_second"] for each in shown)
     errors = sum(each["requests_per_second"] * each["error_rate"] for each in shown)
+    reload = reload_of(live)
     workers = [_worker(report, now, wall) for report in reports]
     return {
         "at": wall,
@@ -63,11 +64,18 @@ def upstreams_view(reports: Sequence[Report], table: Table, version: str, now: f
             "requests_per_second": round(requests, 3),
             "error_rate": round(errors / requests, 4) if requests else 0.0,
             "lost_lines": sum(report["lost_lines"] for report in reports),
-            "hints": worker_hints(workers),
+            "reload": reload,
+            "hints": [*worker_hints(workers), *reload_hints(reload)],
         },
         "workers": workers,
         "upstreams": shown,
     }
+
+
+def reload_of(live: Iterable[Report]) -> dict[str, Any] | None:
+    """How reading the configuration again ended last, where it ended worst; None before the first time."""
+    ended: list[dict[str, Any]] = [report["reload"] for report in live if report["reload"] is not None]
+    return min(ended, key=lambda each: (each["ok"], -each["at"]), default=None)
 
 
 def _worker(report: Report, now: float, wall: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ what was set aside is said. The printed token is the demo user's, and good for a
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Mapping
 
@@ -31,11 +32,13 @@ def run(environ: Mapping[str, str], echo: Callable[[str], None]) -> int:
     key = _value(environ, KEY) or secrets.token_urlsafe(48)
     with StandIns(key) as stand_ins:
         demo_environ, aside = demo_environment(environ, {**stand_ins.environment(), KEY: key})
-        settings, table = routes.configure(demo_environ)
+        settings, _ = routes.configure(demo_environ)
         user_id = user_id_of(EMAIL)
         token = stand_ins.world.token(user_id, seconds=TOKEN_SECONDS)
         text = welcome_text(addresses_of(settings), user_id, token, aside)
-        return workers.serve_in_process(settings, table, alongside=stand_ins, on_ready=lambda: echo(text))
+        return workers.run(
+            functools.partial(routes.configure, demo_environ), alongside=stand_ins, on_ready=lambda: echo(text)
+        )
 
 
 def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -119,9 +119,9 @@ class ClientConnection(Receiving):
         is cancelled when the client is gone, and the exchange with it.
         """
         payload: StreamReader = EMPTY_PAYLOAD
-        if self._manager is None:
+        manager = self._manager
+        if manager is None:
             return
-        handler = cast(Handler, self._manager.request_handler)
         try:
             while not self._force_close and not self._close:
                 if not self._messages:
@@ -137,7 +137,8 @@ class ClientConnection(Receiving):
                     self._parser.message_consumed()
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
-                if not await self._answer(message, payload, handler):
+                # Looked up for each: another configuration brings another.
+                if not await self._answer(message, payload, cast(Handler, manager.request_handler)):
                     break
                 self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
                 if self._keepalive_handle is None:

@@ -103,13 +103,18 @@ class UpstreamClient:
             destination.pool.sweep()
             destination.health.sweep()
 
-    def update(self, upstream: Upstream) -> bool:
+    def goes_on_as(self, upstream: Upstream) -> bool:
+        """Whether `update` will do for another description of the same upstream; other TLS takes a new client.
+
+        :raises OSError: its certificates can't be read.
+        """
+        return trusted_by(upstream) == self._trusted and upstream.server_name == self.upstream.server_name
+
+    def update(self, upstream: Upstream) -> None:
         """Go on by another description of the same upstream. Destinations that remain keep their connections.
 
-        :returns: False, and nothing is changed, when it asks for other TLS: that takes a new client.
+        :param upstream: for which `goes_on_as` said yes.
         """
-        if trusted_by(upstream) != self._trusted or upstream.server_name != self.upstream.server_name:
-            return False
         before, self.upstream = self.upstream, upstream
         self._site = replace(self._site, upstream=upstream)
         if upstream.balance != before.balance:
@@ -126,7 +131,6 @@ class UpstreamClient:
         if _watched(upstream) != _watched(before):
             self._stop_watching()
             self._watch()
-        return True
 
     def _stop_watching(self) -> None:
         self._watching = [task for task in self._watching if not task.done()]

@@ -39,7 +39,8 @@ async def admin(packaged: tuple[Settings, Table], *, try_it_out: bool = False) -
     """The base URL of an admin listener with nothing but the pages."""
     settings, table = packaged
     app = web.Application()
-    add_docs(app, Docs(table, settings, "1.2.3", try_it_out=try_it_out))
+    docs = Docs(table, settings, "1.2.3", try_it_out=try_it_out)
+    add_docs(app, lambda: docs)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -46,6 +46,7 @@ def report(slot: int = 0, *, at: float = NOW, count: int = 0, errors: int = 0, *
         "connections": 5,
         "lag": 0.01 * (slot + 1),
         "lost_lines": slot,
+        "reload": None,
         "unready": ["draining"] if slot == 9 else [],
         "upstreams": {"b": upstream},
         "failures": [failure],
@@ -70,6 +71,7 @@ def test_workers_are_added_up(table: Table) -> None:
         "requests_per_second": 3.0,
         "error_rate": pytest.approx(30 / 180, abs=1e-4),
         "lost_lines": 1,
+        "reload": None,
         "hints": [],
     }
     b = view["b"]

@@ -198,18 +198,6 @@ def test_an_answer_that_the_client_has_yet_to_read_is_delivered_whole(config: Pa
         gateway.ended()
 
 
-@pytest.mark.parametrize("tell", WHOM.values(), ids=WHOM)
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_sighup_ends_nothing(config: Path, workers: str, tell: Callable[[int, int], None]) -> None:
-    with running(config, GATEWAY_WORKERS=workers) as gateway:
-        eventually(lambda: workers == "1" or len(children(gateway.process.pid)) == 2, "all processes run")
-        before = tree(gateway.process.pid)
-        tell(gateway.process.pid, signal.SIGHUP)
-        eventually(lambda: gateway.output.count("SIGHUP") >= int(workers), "every process that serves takes note")
-        assert gateway.get("/healthz").status == 200
-        assert tree(gateway.process.pid) == before
-
-
 def test_readiness_ends_before_the_listener_does(config: Path) -> None:
     with running(config, GATEWAY_DRAIN_DELAY="1.5") as gateway:
         gateway.process.send_signal(signal.SIGTERM)

@@ -246,7 +246,7 @@ async def test_another_description_keeps_what_stays_and_drains_what_goes(tmp_pat
             kept, removed = client.destinations
             in_use, idle = await removed.pool.acquire(Waited()), await kept.pool.acquire(Waited())
             kept.pool.release(idle)
-            assert client.update(described(tmp_path / "b", stays, "http://127.0.0.1:1"))
+            client.update(described(tmp_path / "b", stays, "http://127.0.0.1:1"))
             assert client.destinations[0] is kept and kept.pool.idle == 1
             assert [each.url for each in client.destinations] == [stays, "http://127.0.0.1:1"]
             assert [client.quiet] == [False], "a removed destination finishes what it does"
@@ -263,7 +263,7 @@ async def test_other_limits_hold_at_once(tmp_path: Path) -> None:
             GATEWAY_POOL_B_MAX_CONNECTIONS="7",
         )
         before = client.destinations
-        assert client.update(changed.upstreams["b"])
+        client.update(changed.upstreams["b"])
         assert client.destinations == before and before[0].pool.limits.max_connections == 7
 
 
@@ -272,8 +272,8 @@ async def test_other_tls_takes_another_client(tmp_path: Path, authority: trustme
     authority.cert_pem.write_to_path(str(ca_file))
     first = described(tmp_path / "a", "https://c", ca_file=str(ca_file))
     async with at_work(first) as client:
-        assert client.update(first)
-        assert not client.update(described(tmp_path / "b", "https://c"))
-        assert not client.update(described(tmp_path / "c", "https://c", ca_file=str(ca_file), server_name="d"))
+        assert client.goes_on_as(first)
+        assert not client.goes_on_as(described(tmp_path / "b", "https://c"))
+        assert not client.goes_on_as(described(tmp_path / "c", "https://c", ca_file=str(ca_file), server_name="d"))
         trustme.CA().cert_pem.write_to_path(str(ca_file))
-        assert not client.update(first), "the same file with another certificate in it"
+        assert not client.goes_on_as(first), "the same file with another certificate in it"

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from .harness import (
     tree,
     write_table,
 )
+from .harness.wire import Cut
 
 ROUTES = """
 [[route]]
@@ -204,3 +206,69 @@ def test_readiness_ends_before_the_listener_does(config: Path) -> None:
         eventually(lambda: gateway.get("/readyz").status == 503, "not ready", within=1.2)
         assert gateway.get("/healthz").status == 200
         gateway.ended()
+
+
+def replaced(parent: int, before: list[int]) -> bool:
+    """Whether one of those workers has given way to another."""
+    return len(set(children(parent)) - set(before)) == 1
+
+
+def test_workers_that_are_killed_again_and_again_cost_only_their_own_requests(
+    two_workers: Gateway, backend: Backend
+) -> None:
+    """New connections wait in the listening socket, which the parent holds, until somebody takes them."""
+    path = backend.serve(reply(200, b"ok"))
+    parent = two_workers.process.pid
+    for _ in range(6):
+        workers = children(parent)
+        victim = min(workers)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(two_workers.client()) for _ in range(20)]
+            assert [client.ask(request("GET", path)).status for client in clients] == [200] * 20
+            theirs = connections_held(victim, two_workers.port)
+            os.kill(victim, signal.SIGKILL)
+            lost = 0
+            for client in clients:
+                with contextlib.suppress(OSError, Cut):
+                    client.send(request("GET", path))
+                    lost -= client.read().status == 200
+                lost += 1
+            assert lost == theirs
+            assert [two_workers.get(path).data for _ in range(20)] == [b"ok"] * 20
+        eventually(partial(replaced, parent, workers), "it is replaced", within=20)
+
+
+def test_a_crash_loop_shows_in_readiness_until_it_is_over(two_workers: Gateway) -> None:
+    parent = two_workers.process.pid
+
+    def ready() -> bool:
+        return two_workers.get("/readyz").status == 200
+
+    steady = max(children(parent))
+
+    def kill_the_other() -> bool:
+        for pid in children(parent):
+            if pid != steady:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return not ready()
+
+    eventually(kill_the_other, "readiness tells of it", within=20)
+    assert "workers crash" in two_workers.admin("/readyz").data.decode() or ready()
+    eventually(ready, "a worker that lives ends it", within=20)
+
+
+def test_the_parent_stays_as_small_as_it_was(two_workers: Gateway) -> None:
+    parent = two_workers.process.pid
+
+    def replace_all() -> None:
+        before = set(children(parent))
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(set(children(parent)) - before) == 2, "both are replaced", within=20)
+
+    replace_all()
+    descriptors = len(os.listdir(f"/proc/{parent}/fd"))
+    for _ in range(3):
+        replace_all()
+    assert len(os.listdir(f"/proc/{parent}/fd")) == descriptors

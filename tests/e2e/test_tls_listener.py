@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import ssl
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
-from .harness import Backend, Gateway, Peer, Wire, eventually, reply, request, run_to_exit, running, write_table
+from .harness import (
+    Backend,
+    Gateway,
+    Peer,
+    Wire,
+    elapsed,
+    eventually,
+    reply,
+    request,
+    run_to_exit,
+    running,
+    write_table,
+)
 
 MIB = 1 << 20
 ROUTES = """
@@ -105,3 +120,74 @@ def test_a_missing_file_ends_the_start(files: Path, missing: str) -> None:
     assert code == 1
     assert "GATEWAY_TLS_" in output
     assert "Traceback" not in output
+
+
+def put(folder: Path, certificate: trustme.LeafCert) -> dict[str, str]:
+    """Write a certificate and its key; the variables that name them."""
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems))
+    return {"GATEWAY_TLS_CERT": str(folder / "cert.pem"), "GATEWAY_TLS_KEY": str(folder / "key.pem")}
+
+
+def handshake(gateway: Gateway, authority: trustme.CA) -> tuple[ssl.SSLSocket, int]:
+    """A connection, and the serial number of the certificate that it was shown."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    plain = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    sock = context.wrap_socket(plain, server_hostname="gateway.test")
+    shown = sock.getpeercert()
+    assert shown is not None
+    return sock, int(str(shown["serialNumber"]), 16)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_renewed_certificate_is_taken_up_and_no_connection_is_lost(
+    tmp_path: Path, files: Path, authority: trustme.CA, workers: int
+) -> None:
+    settings = put(tmp_path, authority.issue_cert("gateway.test"))
+    with running(files / "config", GATEWAY_WORKERS=str(workers), **settings) as gateway:
+        old, before = handshake(gateway, authority)
+        with old:
+            put(tmp_path, authority.issue_cert("gateway.test"))
+            gateway.process.send_signal(signal.SIGHUP)
+            eventually(lambda: gateway.output.count('"reloaded') == workers, "it is taken up", within=20)
+            for _ in range(6):
+                new, after = handshake(gateway, authority)
+                new.close()
+                assert after != before
+            old.sendall(request("GET", "/healthz"))
+            assert Wire(old).head().start.startswith(b"HTTP/1.1 200")
+
+
+def test_a_certificate_with_another_key_changes_nothing(tmp_path: Path, files: Path, authority: trustme.CA) -> None:
+    settings = put(tmp_path, authority.issue_cert("gateway.test"))
+    with running(files / "config", **settings) as gateway:
+        sock, before = handshake(gateway, authority)
+        sock.close()
+        authority.issue_cert("gateway.test").private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+        gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: '"reload refused' in gateway.output, "it is refused", within=20)
+        sock, after = handshake(gateway, authority)
+        sock.close()
+        assert after == before
+
+
+def test_old_versions_of_tls_are_refused(secure: Gateway, authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=10) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain, server_hostname="gateway.test")
+
+
+def test_a_handshake_that_stalls_is_cut_off_and_others_go_on(secure: Gateway, wire: Wire, backend: Backend) -> None:
+    with socket.create_connection(("127.0.0.1", secure.port), timeout=20) as stalled:
+        stalled.sendall(b"\x16\x03\x01")
+        wire.sock.sendall(request("GET", backend.serve(reply())))
+        assert wire.head().start.startswith(b"HTTP/1.1 200")
+        with elapsed() as taken, contextlib.suppress(ConnectionError):
+            assert stalled.recv(1) == b""
+    assert taken.seconds > 5, "it is given time"

@@ -42,6 +42,7 @@ class Connection(Protocol):
     scheme: str
     trusted_peer: bool
     closing: bool
+    surplus: bool
     transport: asyncio.Transport | None
 
     @property

@@ -47,6 +47,7 @@ def report(slot: int = 0, *, at: float = NOW, count: int = 0, errors: int = 0, *
         "lag": 0.01 * (slot + 1),
         "lost_lines": slot,
         "reload": None,
+        "overloaded": None,
         "unready": ["draining"] if slot == 9 else [],
         "upstreams": {"b": upstream},
         "failures": [failure],
@@ -72,6 +73,7 @@ def test_workers_are_added_up(table: Table) -> None:
         "error_rate": pytest.approx(30 / 180, abs=1e-4),
         "lost_lines": 1,
         "reload": None,
+        "overloaded": None,
         "hints": [],
     }
     b = view["b"]

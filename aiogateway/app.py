@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from aiogateway import __version__, linux
+from aiogateway import __version__
 from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
@@ -21,9 +21,7 @@ from aiogateway.metrics import Metrics, exposition, families
 from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
 from aiogateway.output import Output
-from aiogateway.overload import Pressure, memory_gauge
 from aiogateway.proxy.body import Bodies
-from aiogateway.proxy.event_stream import EventStreams
 from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
@@ -44,8 +42,6 @@ LOGGED = frozenset({"debug", "info"})
 POOL_SWEEP = 0.25
 # Seconds after which other workers know what this one counted.
 REPORT = 1.0
-# Descriptors that are neither clients' nor upstreams': logs, listeners, probes, Redis, the loop's own.
-OWN_DESCRIPTORS = 64
 
 
 class Gateway:
@@ -79,7 +75,6 @@ class Gateway:
             self.metrics,
             self._telemetry,
             lambda: self._clients,
-            lambda: self._pressure.reason,
             self.unready,
             self._connections,
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
@@ -88,9 +83,6 @@ class Gateway:
         self._recaptcha = Recaptcha(settings)
         self._verifier = verifier_from(settings)
         self._ticking: asyncio.Task[None] | None = None
-        self._pressure = Pressure(settings.overload_lag, settings.overload_memory)
-        self._memory = memory_gauge(settings.workers)
-        self.streams = EventStreams()
 
     async def start(self) -> Server:
         """Open the upstreams' sessions and build the way of a request; answers the server to listen with.
@@ -119,8 +111,6 @@ class Gateway:
             keepalive_timeout=settings.keepalive_timeout,
             download_min_rate=settings.download_min_rate,
             trusted=settings.trusted_proxies,
-            # Each client may need a connection to an upstream, too.
-            max_connections=max(min(settings.max_connections, (linux.descriptors() - OWN_DESCRIPTORS) // 2), 1),
         )
         return self._server
 
@@ -160,18 +150,18 @@ class Gateway:
     def _way(self) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
-        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier, self._pressure)
+        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier)
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(self.table, settings, __version__, try_it_out=True))
-        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics, self.streams)
+        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics)
         return compose(settings, self.table, proxy, local, tools)
 
     def _lost_spans(self) -> int:
         return 0 if self._spans is None else self._spans.lost
 
     def _connections(self) -> int:
-        return 0 if self._server is None else self._server.count
+        return 0 if self._server is None else len(self._server.connections)
 
     def reports(self) -> list[dict[str, Any]]:
         """The reports of all workers, this one's first."""
@@ -203,16 +193,13 @@ class Gateway:
             due = time.monotonic() + TICK
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            late = max(now - due, 0.0)
-            self.reporter.lag.add(late, now)
-            self._pressure.lag(late, now)
+            self.reporter.lag.add(max(now - due, 0.0), now)
             self._deadlines.sweep()
             self._output.flush()
             if now >= report_at:
                 report_at = now + REPORT
                 self._telemetry.advance(time.time())
                 self._look_at_workers()
-                self._pressure.memory(self._memory(), now)
                 self.reporter.publish()
                 await self._close_retired()
             if now >= pools_at:

@@ -43,11 +43,6 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def descriptors() -> int:
-    """How many descriptors this process may have."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
 def die_with_parent(parent: int) -> None:
     """Be sent SIGTERM when the parent dies, so that no worker outlives it unseen.
 

@@ -53,7 +53,6 @@ class Lag:
 
 class Reporter:
     """:param clients: the upstreams at work, by name; may be filled later.
-    :param overloaded: why new requests are refused; None when they are not.
     :param unready: why the worker should get no new requests; may change.
     :param connections: how many clients are connected.
     :param lost: what counts lines and spans that were dropped, by the family that shows it.
@@ -67,7 +66,6 @@ class Reporter:
         metrics: Metrics,
         telemetry: Telemetry,
         clients: Callable[[], Mapping[str, UpstreamClient]],
-        overloaded: Callable[[], str | None],
         unready: Set[str],
         connections: Callable[[], int],
         lost: Mapping[str, Callable[[], int]],
@@ -77,7 +75,6 @@ class Reporter:
         self._metrics = metrics
         self._telemetry = telemetry
         self._clients = clients
-        self._overloaded = overloaded
         self._unready = unready
         self._connections = connections
         self._started_at = time.time()
@@ -150,7 +147,6 @@ class Reporter:
             "lost_lines": self._lost[families.LINES_LOST][0].events,
             "unready": sorted(self._unready),
             "reload": self.last_reload,
-            "overloaded": self._overloaded(),
             "upstreams": {name: self._upstream(name, client) for name, client in self._clients().items()},
             "failures": list(self._telemetry.failures),
             "metrics": self._metrics.snapshot(),

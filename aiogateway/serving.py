@@ -1,9 +1,8 @@
 """One process that serves: its listeners, its signals, its drain.
 
-A stop goes: not ready; go on accepting for `GATEWAY_DRAIN_DELAY`, until balancers noticed; stop accepting; make every
-answer its connection's last, and let what is in flight finish for `GATEWAY_DRAIN_TIMEOUT`; after half of that, end
-event streams between two events; close. A second signal skips what is left. A worker is told so by its parent with
-SIGQUIT: a SIGTERM to the whole process group reaches it twice.
+A stop goes: not ready; go on accepting for `GATEWAY_DRAIN_DELAY`, until balancers noticed; stop accepting; let what
+is in flight finish for `GATEWAY_DRAIN_TIMEOUT`; close. A second signal skips what is left. A worker is told so by its
+parent with SIGQUIT: a SIGTERM to the whole process group reaches it twice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from aiohttp import web
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
 from aiogateway.board import Board
-from aiogateway.errors import Problem
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
 from aiogateway.reloading import Certificate, Reloader
@@ -34,10 +32,6 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 # Seconds aiohttp may still take for connections once the drain is over.
 CLOSING: Final = 1.0
-# Seconds between looks at a drain, and without any request until idle connections are given up: their clients may be
-# sending one just then.
-LOOK: Final = 0.05
-QUIET: Final = 1.0
 # Seconds a client gets for its TLS handshake.
 HANDSHAKE: Final = 10.0
 # By which a parent tells its workers of what it read again.
@@ -159,18 +153,11 @@ async def _drain(gateway: Gateway, server: Server, listening: asyncio.Server, st
     log.info("draining", in_flight=server.busy())
     await stop.wait(settings.drain_delay)
     listening.close()
-    server.drain()
-    loop = asyncio.get_running_loop()
-    now = quiet_since = loop.time()
-    half, end, clients = now + settings.drain_timeout / 2, now + settings.drain_timeout, server.count
-    while server.count and now < end and now - quiet_since < QUIET:
-        if await stop.wait(LOOK):
-            break
-        now = loop.time()
-        if server.busy() or server.count != clients:
-            quiet_since, clients = now, server.count
-        if now >= half:
-            gateway.streams.end(Problem("draining"))
     server.pre_shutdown()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + settings.drain_timeout
+    while server.busy() and loop.time() < end:
+        if await stop.wait(0.05):
+            break
     if cut := server.cut_off():
         log.warning("requests in flight were cut off", count=cut)

@@ -121,7 +121,6 @@ def make_server() -> Server:
         keepalive_timeout=75.0,
         download_min_rate=0,
         trusted=(),
-        max_connections=1000,
     )
 
 

@@ -14,20 +14,7 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {
-        "address",
-        "board",
-        "deadlines",
-        "errors",
-        "forms",
-        "history",
-        "linux",
-        "logs",
-        "metrics",
-        "output",
-        "overload",
-        "streams",
-    },
+    {"address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "metrics", "output", "streams"},
     {"settings"},
     {"routes"},
     {"describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiogateway.overload import LAG, MEMORY
 from aiogateway.routes import Upstream
 
 # Seconds of waiting for a place that people notice.
@@ -75,15 +74,6 @@ def _others(upstream: Upstream, figures: Figures) -> Iterator[str]:
         yield f"{name} can't be connected to at {url} ({reason}): is it running, and does {where} name the right place?"
     if figures.timeouts:
         yield f"{figures.timeouts} of the last failures of {name} were answers that did not come in time"
-
-
-def overload_hints(reason: str | None) -> list[str]:
-    """What to do when new requests are refused."""
-    todo = {
-        LAG: "the event loop can't keep up: raise GATEWAY_WORKERS, or add machines",
-        MEMORY: "memory is short: give it more, or lower GATEWAY_POOL_MAX_CONNECTIONS and GATEWAY_MAX_CONNECTIONS",
-    }
-    return [] if reason is None else [f"new requests are refused (503 overloaded): {todo[reason]}"]
 
 
 def worker_hints(workers: list[dict[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from aiogateway.admin.hints import Figures, hints, overload_hints, reload_hints, worker_hints
+from aiogateway.admin.hints import Figures, hints, reload_hints, worker_hints
 from aiogateway.history import INTERVAL, INTERVALS, Interval, add_up, merge, quantile
 from aiogateway.report import SILENT
 from aiogateway.routes import Table, Upstream
@@ -48,7 +48,6 @@ def upstreams_view(reports: Sequence[Report], table: Table, version: str, now: f
     requests = sum(each["requests_per_second"] for each in shown)
     errors = sum(each["requests_per_second"] * each["error_rate"] for each in shown)
     reload = reload_of(live)
-    overloaded = next((report["overloaded"] for report in live if report["overloaded"]), None)
     workers = [_worker(report, now, wall) for report in reports]
     return {
         "at": wall,
@@ -66,8 +65,7 @@ def upstreams_view(reports: Sequence[Report], table: Table, version: str, now: f
             "error_rate": round(errors / requests, 4) if requests else 0.0,
             "lost_lines": sum(report["lost_lines"] for report in reports),
             "reload": reload,
-            "overloaded": overloaded,
-            "hints": [*overload_hints(overloaded), *worker_hints(workers), *reload_hints(reload)],
+            "hints": [*worker_hints(workers), *reload_hints(reload)],
         },
         "workers": workers,
         "upstreams": shown,

@@ -4,10 +4,9 @@
 2. `tracing`: says which trace it belongs to.
 3. `cors`: says on every answer which pages may read it.
 4. `errors`: makes an answer of whatever is raised further in.
-5. `overload`: refuses what is more than can be done.
-6. `admission`: refuses what no route takes.
-7. `preflights`: answers those of browsers.
-8. `routing`: finds the route, and goes on with the route's own way.
+5. `admission`: refuses what no route takes.
+6. `preflights`: answers those of browsers.
+7. `routing`: finds the route, and goes on with the route's own way.
 
 A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
 that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
@@ -26,7 +25,6 @@ from aiogateway.middlewares.chain import Handler
 from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
 from aiogateway.middlewares.form import form
-from aiogateway.middlewares.overload import overload
 from aiogateway.middlewares.owner import is_in_body, owner
 from aiogateway.middlewares.rate_limit import CLIENT, Policies, nothing_more, rate_limit, rate_limit_by_field
 from aiogateway.middlewares.recaptcha import NAME as RECAPTCHA_FIELD
@@ -34,7 +32,6 @@ from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
 from aiogateway.middlewares.tracing import tracing
-from aiogateway.overload import Pressure
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.request import Request
 from aiogateway.recaptcha import Recaptcha
@@ -51,7 +48,6 @@ class Tools:
     """What guards work with; whoever made them closes them.
 
     :ivar verifier: None when no key is set.
-    :ivar pressure: says whether there is too much to do.
     """
 
     bodies: Bodies
@@ -59,7 +55,6 @@ class Tools:
     metrics: Metrics
     recaptcha: Recaptcha
     verifier: Verifier | None
-    pressure: Pressure
 
 
 def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str, Handler], tools: Tools) -> Handler:
@@ -77,8 +72,7 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
     )
     ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
     inner = preflights(routing(table, ways, local), table, settings.allowed_origins)
-    admitted = overload(admission(inner), tools.pressure, tools.metrics)
-    answered = cors(errors(admitted), table, settings.allowed_origins)
+    answered = cors(errors(admission(inner)), table, settings.allowed_origins)
     return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
 
 

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
@@ -36,20 +36,6 @@ LINGER: Final = 10.0
 LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
-# Clients beyond the most there may be, whose requests are still read, if only to be refused.
-LEAST_SURPLUS: Final = 64
-# Answers in a row to what a client sent at once, before others get their turn.
-IN_A_ROW: Final = 16
-
-
-class Manager(Protocol):
-    """The server, as far as its connections need it."""
-
-    draining: bool
-    request_handler: Any
-
-    @property
-    def count(self) -> int: ...
 
 
 class ClientConnection(Receiving):
@@ -57,7 +43,7 @@ class ClientConnection(Receiving):
 
     finish_response: Any  # takes our requests and answers, which aiohttp's types don't know
 
-    __slots__ = ("_cut", "forwarded", "peer", "scheme", "surplus", "trusted_peer")
+    __slots__ = ("_cut", "forwarded", "peer", "scheme", "trusted_peer")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, terms, loop=loop, **options)
@@ -65,7 +51,6 @@ class ClientConnection(Receiving):
         self.forwarded = b""
         self.peer = ""
         self.scheme = "http"
-        self.surplus = False
         self.trusted_peer = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,26 +62,6 @@ class ClientConnection(Receiving):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.forwarded = forwarded_lines(self.peer, self.scheme)
-        manager = cast(Manager | None, self._manager)
-        if manager is not None:
-            self.closing = manager.draining
-            self._look_for_room(manager.count - self._terms.max_connections)
-
-    def _look_for_room(self, surplus: int) -> None:
-        """A client too many is told so when it asks, unless it asks whether we live; far too many, at once.
-
-        :param surplus: how many clients there are too many.
-        """
-        most = self._terms.max_connections
-        if surplus <= 0 or self.transport is None:
-            return
-        self.surplus = self.closing = True
-        if surplus <= min(max(LEAST_SURPLUS, most // 8), max(most // 4, 1)):
-            self._await_head()  # it gets no more time than that
-            return
-        self._deaf = True
-        self.transport.write(self._terms.refuse(Problem("overloaded")))
-        self.force_close()
 
     @property
     def trusted(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -154,7 +119,6 @@ class ClientConnection(Receiving):
         is cancelled when the client is gone, and the exchange with it.
         """
         payload: StreamReader = EMPTY_PAYLOAD
-        in_a_row = 0
         manager = self._manager
         if manager is None:
             return
@@ -168,10 +132,6 @@ class ClientConnection(Receiving):
                         await self._waiter
                     finally:
                         self._waiter = None
-                    in_a_row = 0
-                elif (in_a_row := in_a_row + 1) >= IN_A_ROW:
-                    in_a_row = 0
-                    await asyncio.sleep(0)
                 message, payload = self._messages.popleft()
                 if self._parser is not None:
                     self._parser.message_consumed()

@@ -198,10 +198,6 @@ class Exchange:
         self._established = True
         self._idle = idle
 
-    def interrupt(self, problem: Problem) -> None:
-        """Have whoever waits for the answer's next bytes get this instead."""
-        self._connection.fail(problem)
-
     def read_plainly(self) -> None:
         """The rest of the body is much: spare it the parser, where its length is known."""
         length = self.message.headers.get(CONTENT_LENGTH)

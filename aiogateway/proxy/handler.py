@@ -17,12 +17,11 @@ from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
 from aiogateway.proxy.attempts import Attempts
 from aiogateway.proxy.body import Bodies
-from aiogateway.proxy.event_stream import EventStreamResponse, EventStreams
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import MalformedName, has_control, origin, outward_lines
 from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import SHELF, Response, Shelf, UpstreamResponse, problem_response
+from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
@@ -34,7 +33,6 @@ class ProxyHandler:
     :param clients: the upstreams at work, by name.
     :param bodies: receives the body that nobody asked for before.
     :param metrics: counts what is sent again.
-    :param streams: knows the event streams that are open.
     """
 
     def __init__(
@@ -44,13 +42,10 @@ class ProxyHandler:
         deadlines: Deadlines,
         bodies: Bodies,
         metrics: Metrics,
-        streams: EventStreams,
     ) -> None:
         self._settings = settings
         self._attempts = Attempts(clients, deadlines, metrics, idle=settings.idle_timeout)
         self._bodies = bodies
-        self._streams = streams
-        self._shelf = Shelf(SHELF)
         self._relocate = {
             name: {
                 origin(destination.url.partition(":")[0].encode(), destination.host): destination.base
@@ -99,8 +94,9 @@ class ProxyHandler:
             raise Problem("upstream_bad_response", "a field of the service's answer has a malformed name") from exc
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
+        stream_idle = None
         exchange.bear_silence(max(route.timeout, settings.idle_timeout))
         if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
-            exchange.establish(settings.stream_idle_timeout)
-            return EventStreamResponse(exchange, [lines], self._streams, stream_idle=settings.stream_idle_timeout)
-        return UpstreamResponse(exchange, [lines], self._shelf)
+            stream_idle = settings.stream_idle_timeout
+            exchange.establish(stream_idle)
+        return UpstreamResponse(exchange, [lines], stream_idle=stream_idle)

@@ -33,7 +33,6 @@ class Server(web.Server):
     :param keepalive_timeout: seconds an idle connection is kept.
     :param download_min_rate: bytes a second a client must read while we wait for it.
     :param trusted: networks whose `X-Forwarded-*` is believed.
-    :param max_connections: clients that are served at once; others are told that there are too many.
     :raises RuntimeError: aiohttp's C parser is missing; the pure Python one lets requests by that the C one refuses.
     """
 
@@ -49,7 +48,6 @@ class Server(web.Server):
         keepalive_timeout: float,
         download_min_rate: int,
         trusted: Sequence[IPv4Network | IPv6Network],
-        max_connections: int,
     ) -> None:
         if HttpRequestParser is HttpRequestParserPy:
             raise RuntimeError("aiohttp's C extensions are missing: install aiohttp from a wheel, or with a compiler")
@@ -65,28 +63,7 @@ class Server(web.Server):
             max_headers=MAX_FIELDS,
             read_bufsize=BODY_BUFFER,
         )
-        self.draining = False
-        self._terms = Terms(
-            observer,
-            answer_unparsed,
-            refuse,
-            deadlines,
-            header_timeout,
-            download_min_rate,
-            trusted,
-            max_connections,
-        )
-
-    @property
-    def count(self) -> int:
-        """How many clients are connected."""
-        return len(self._connections)
-
-    def drain(self) -> None:
-        """From now on every answer is its connection's last. Idle connections stay: a request may be on its way."""
-        self.draining = True
-        for connection in map(_ours, self.connections):
-            connection.closing = True
+        self._terms = Terms(observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted)
 
     def pre_shutdown(self) -> None:
         """Wind every connection down. aiohttp's own way drops the bytes of bodies that are still arriving."""
@@ -94,9 +71,9 @@ class Server(web.Server):
             connection.wind_down()
 
     def busy(self) -> int:
-        """How many connections have a request arriving or being answered, or an answer not yet sent to its end."""
+        """How many connections have a request being answered, or an answer not yet sent to its end."""
         return sum(
-            _ours(connection).engaged or transport.get_write_buffer_size() > 0
+            _ours(connection).busy or transport.get_write_buffer_size() > 0
             for connection, transport in self._connections.items()
         )
 

@@ -58,11 +58,6 @@ class Receiving(RequestHandler):
         """Whether a request is being answered."""
         return bool(self._request_in_progress or self._messages)
 
-    @property
-    def engaged(self) -> bool:
-        """Whether a request is arriving, or being answered."""
-        return self.busy or self._head_deadline is not None
-
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end_head_wait()
         super().connection_lost(exc)

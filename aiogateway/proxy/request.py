@@ -42,7 +42,6 @@ class Connection(Protocol):
     scheme: str
     trusted_peer: bool
     closing: bool
-    surplus: bool
     transport: asyncio.Transport | None
 
     @property

@@ -26,9 +26,6 @@ from aiogateway.proxy.request import Request
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
-# Bytes of one answer that may be shelved, and of all of a worker's.
-MOST_SHELVED: Final = 512 * 1024
-SHELF: Final = 64 << 20
 
 
 @lru_cache(maxsize=512)
@@ -111,41 +108,21 @@ class Response:
             request.connection.force_close()
 
 
-class Shelf:
-    """Room for the rest of answers whose clients read slowly, so that they hold no connection to the upstream.
-
-    :param room: bytes in all.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-
-    def take(self, count: int) -> bool:
-        """Have room for so many bytes, if there is any; what is taken must be given back."""
-        if not 0 < count <= min(MOST_SHELVED, self._room):
-            return False
-        self._room -= count
-        return True
-
-    def give_back(self, count: int) -> None:
-        self._room += count
-
-
 class UpstreamResponse(Response):
     """An upstream's answer: the lines that go on, and the exchange its body comes from.
 
     :param exchange: past its head; this response ends it.
     :param lines: what goes on of the upstream's fields, `Content-Length` and framing aside.
-    :param shelf: where the rest may be put when the client is slow; None for nowhere.
+    :param stream_idle: for an event stream, seconds in which the client must read something.
     """
 
-    __slots__ = ("_chunked", "_shelf", "exchange")
+    __slots__ = ("_chunked", "exchange")
 
-    def __init__(self, exchange: Exchange, lines: list[bytes], shelf: Shelf | None) -> None:
+    def __init__(self, exchange: Exchange, lines: list[bytes], *, stream_idle: float | None = None) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
-        self._shelf = shelf
+        self.stream_idle = stream_idle
         self._chunked = False
 
     def _head(self) -> bytes:
@@ -206,34 +183,9 @@ class UpstreamResponse(Response):
             else:
                 request.write(chunk)
             if request.must_wait:
-                if not self._chunked and await self._shelved(request, exchange):
-                    return
                 await self.wait_for_client()
             chunk = await exchange.read()
         record.released = time.monotonic()
-        self._end_body(request)
-
-    async def _shelved(self, request: Request, exchange: Exchange) -> bool:
-        """Take the rest of the answer at once, if it is not much, and give it to the client as that reads."""
-        record, length = request.record, exchange.message.headers.get(CONTENT_LENGTH)
-        left = 0 if length is None else int(length) - record.bytes_out
-        if self._shelf is None or exchange.uploading or not self._shelf.take(left):
-            return False
-        try:
-            rest = []
-            while chunk := await exchange.read():
-                rest.append(chunk)
-            exchange.finish()
-            record.released = time.monotonic()
-            for chunk in rest:
-                request.write(chunk)
-                record.bytes_out += len(chunk)
-            await self.wait_for_client()
-        finally:
-            self._shelf.give_back(left)
-        return True
-
-    def _end_body(self, request: Request) -> None:
         if self._chunked:
             request.write(b"0\r\n\r\n")
 

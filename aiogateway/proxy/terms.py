@@ -49,7 +49,6 @@ class Terms:
     :ivar header_timeout: seconds for a request's head, from its first byte to its last.
     :ivar download_min_rate: bytes a second a client must read while we wait for it.
     :ivar trusted: networks whose `X-Forwarded-*` is believed.
-    :ivar max_connections: clients that are served at once.
     """
 
     observer: Observer
@@ -59,4 +58,3 @@ class Terms:
     header_timeout: float
     download_min_rate: int
     trusted: Sequence[IPv4Network | IPv6Network]
-    max_connections: int

@@ -47,7 +47,6 @@ def report(slot: int = 0, *, at: float = NOW, count: int = 0, errors: int = 0, *
         "lag": 0.01 * (slot + 1),
         "lost_lines": slot,
         "reload": None,
-        "overloaded": None,
         "unready": ["draining"] if slot == 9 else [],
         "upstreams": {"b": upstream},
         "failures": [failure],
@@ -73,7 +72,6 @@ def test_workers_are_added_up(table: Table) -> None:
         "error_rate": pytest.approx(30 / 180, abs=1e-4),
         "lost_lines": 1,
         "reload": None,
-        "overloaded": None,
         "hints": [],
     }
     b = view["b"]

@@ -11,7 +11,6 @@ from aiohttp.http_parser import HttpRequestParser
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares import Tools
-from aiogateway.overload import Pressure
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
@@ -36,7 +35,6 @@ def request(raw: bytes) -> Request:
         keepalive_timeout=75.0,
         download_min_rate=0,
         trusted=(),
-        max_connections=1000,
     )
     connection = server()
     parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)
@@ -57,8 +55,7 @@ def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
     settings = read({"JWT_SECRET": SECRET, **environ})
     with contextlib.closing(SharedCounters(capacity=1000)) as counters:
         limiter = Limiter(counters, None)
-        pressure = Pressure(settings.overload_lag, settings.overload_memory)
-        yield settings, Tools(bodies(), limiter, Metrics(), Recaptcha(settings), verifier_from(settings), pressure)
+        yield settings, Tools(bodies(), limiter, Metrics(), Recaptcha(settings), verifier_from(settings))
 
 
 def head(*fields: str, start: str = "GET /a HTTP/1.1") -> bytes:

@@ -158,7 +158,6 @@ async def serving(
         keepalive_timeout=keepalive_timeout,
         download_min_rate=download_min_rate,
         trusted=trusted,
-        max_connections=1000,
     )
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     served = Served(server, watching, deadlines, clock, listener.sockets[0].getsockname()[1])

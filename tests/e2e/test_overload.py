@@ -31,6 +31,7 @@ from .harness import (
     running,
     write_table,
 )
+from .harness.answers import silence
 from .harness.gateway import PROJECT, environment
 
 ROUTES = """
@@ -121,8 +122,8 @@ def short_of_descriptors(config: Path, most: int) -> Iterator[Gateway]:
             stdout=sink,
             stderr=subprocess.STDOUT,
             cwd=PROJECT,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
         )
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most, most))
     gateway = Gateway(process, port, admin_port, log)
 
     def ready() -> bool:
@@ -302,7 +303,7 @@ def test_a_gateway_that_stood_still_goes_on_where_it_was(config: Path, backend: 
     ):
         assert idle.ask(request("GET", quick)).data == b"ok"
         waiting.send(request("GET", path))
-        hopeless.send(request("GET", backend.serve(lambda peer: peer.wait(threading.Event()) or None)))
+        hopeless.send(request("GET", backend.serve(silence)))
         sending.send(request("POST", quick, "Content-Length: 4") + b"ab")
         backend.wait_for(path)
         gateway.process.send_signal(signal.SIGSTOP)

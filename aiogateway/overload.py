@@ -117,15 +117,17 @@ class Door:
 def door_for(wanted: int, descriptors: int) -> Door:
     """The door of a worker.
 
-    Every client may need a connection to an upstream, so the descriptors must do for twice the clients, and for those
-    that are only told that there is no room. Without one left, the kernel's queue would be closed unread.
+    Every client may need a connection to an upstream, so twice as many descriptors as clients are wanted (contract,
+    `GATEWAY_MAX_CONNECTIONS`). Where there are fewer, fewer are let in, and those that are told so count too: without
+    a descriptor left, clients in the kernel's queue would be closed unread.
 
     :param wanted: `GATEWAY_MAX_CONNECTIONS`.
     :param descriptors: how many may be open.
     """
     room = max(descriptors - RESERVED, 0)
     surplus = min(max(wanted // SURPLUS_SHARE, LEAST_SURPLUS), room // SURPLUS_SHARE)
-    limit = max(min(wanted, (room - 2 * surplus) // 2), 1)
+    enough = descriptors >= 2 * wanted and room >= wanted + 2 * surplus
+    limit = wanted if enough else max(min(wanted, (room - 2 * surplus) // 2), 1)
     if limit < wanted:
         log.warning("fewer connections than GATEWAY_MAX_CONNECTIONS: descriptors are short", connections=limit)
     return Door(limit, surplus)

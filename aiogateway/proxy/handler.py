@@ -17,6 +17,7 @@ from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
 from aiogateway.proxy.attempts import Attempts
 from aiogateway.proxy.body import Bodies
+from aiogateway.proxy.event_answer import EventAnswer
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import MalformedName, has_control, origin, outward_lines
 from aiogateway.proxy.outbound import Outbound
@@ -94,9 +95,9 @@ class ProxyHandler:
             raise Problem("upstream_bad_response", "a field of the service's answer has a malformed name") from exc
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
-        stream_idle = None
         exchange.bear_silence(max(route.timeout, settings.idle_timeout))
         if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
             stream_idle = settings.stream_idle_timeout
             exchange.establish(stream_idle)
-        return UpstreamResponse(exchange, [lines], stream_idle=stream_idle)
+            return EventAnswer(exchange, [lines], stream_idle=stream_idle)
+        return UpstreamResponse(exchange, [lines])

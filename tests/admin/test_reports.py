@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiogateway.admin.hints import Figures, hints, worker_hints
+from aiogateway.admin.hints import OVERLOADED, Figures, hints, worker_hints
 from aiogateway.admin.reports import failures_view, pools_view, state_of, upstreams_view
 from aiogateway.admin.views import configuration, explained
 from aiogateway.errors import Problem
@@ -65,6 +65,7 @@ def test_workers_are_added_up(table: Table) -> None:
     assert view["gateway"] | {"hints": []} == {
         "state": "ready",
         "reasons": [],
+        "overloaded": None,
         "workers": 2,
         "active": 6,
         "connections": 10,
@@ -166,8 +167,14 @@ def test_a_hint_appears_when_the_figures_say_so(table: Table, figures: dict[str,
 
 
 def test_a_late_loop_is_told() -> None:
-    assert worker_hints([{"lag": 0.01}]) == []
-    assert "raise GATEWAY_WORKERS from 2" in worker_hints([{"lag": 0.5}, {"lag": 0.0}])[0]
+    assert worker_hints([{"lag": 0.01, "overloaded": None}]) == []
+    late = worker_hints([{"lag": 0.5, "overloaded": None}, {"lag": 0.0, "overloaded": None}])
+    assert "raise GATEWAY_WORKERS from 2" in late[0]
+
+
+@pytest.mark.parametrize(("reason", "cure"), OVERLOADED.items())
+def test_a_worker_that_refuses_requests_says_what_to_do(reason: str, cure: str) -> None:
+    assert worker_hints([{"lag": 0.0, "overloaded": reason}, {"lag": 0.0, "overloaded": None}]) == [cure]
 
 
 def test_what_would_happen_to_a_request_is_explained(table: Table) -> None:

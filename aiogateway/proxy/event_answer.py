@@ -1,0 +1,93 @@
+"""An event stream on its way to the client: it may end with an event of our own, where it stands between two.
+
+A drain ends a stream so, and so does an upstream that breaks off or falls silent between two events: the client is
+told why in a last `event: error`, the body ends in good order, and its connection closes. Inside an event only a cut
+says that it is not whole.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import aiohttp
+
+from aiogateway.errors import Problem
+from aiogateway.proxy.events import Events, last_event
+from aiogateway.proxy.exchange import Exchange, write_chunk
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import UpstreamResponse
+
+BROKE_OFF: Final = "the service broke off in the middle of its answer"
+
+
+class EventAnswer(UpstreamResponse):
+    """:param exchange: past its head, and established as a stream.
+    :param lines: as for any answer.
+    :param stream_idle: seconds in which the client must read something.
+    """
+
+    __slots__ = ("_ending", "_events", "_reading")
+
+    def __init__(self, exchange: Exchange, lines: list[bytes], *, stream_idle: float) -> None:
+        super().__init__(exchange, lines, stream_idle=stream_idle)
+        self._ending: Problem | None = None
+        self._events = Events()
+        self._reading = False
+
+    async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
+        if self._sized:  # there is no room for an event of ours
+            await super()._relay(request, exchange, head, arrived)
+            return
+        request.write(head)
+        connection = request.connection
+        events = self._events
+        connection.stream = self
+        try:
+            chunk = arrived or await self._next(exchange)
+            while chunk:
+                end = events.end_in(chunk) if self._ending is not None else 0
+                self._give(request, chunk[:end] if end else chunk)
+                if request.must_wait:
+                    await self.wait_for_client()
+                chunk = await self._next(exchange)
+        except (aiohttp.ClientError, Problem) as exc:
+            if not events.between:
+                raise
+            problem = exc if isinstance(exc, Problem) else Problem("upstream_bad_response", BROKE_OFF)
+            request.record.code = problem.code
+            self.keep_alive = False
+            exchange.abort()
+            self._give(request, last_event(problem, request.id))
+        finally:
+            connection.stream = None
+        request.record.released = time.monotonic()
+        if self._chunked:
+            request.write(b"0\r\n\r\n")
+
+    def _give(self, request: Request, chunk: bytes) -> None:
+        request.record.bytes_out += len(chunk)
+        self._events.feed(chunk)
+        if self._chunked:
+            write_chunk(request.write, chunk)
+        else:
+            request.write(chunk)
+
+    async def _next(self, exchange: Exchange) -> bytes:
+        """What comes next of an event stream.
+
+        :raises Problem: it is to end, and stands where it may.
+        """
+        if self._ending is not None and self._events.between:
+            raise self._ending
+        self._reading = True
+        try:
+            return await exchange.read()
+        finally:
+            self._reading = False
+
+    def end_with(self, problem: Problem) -> None:
+        """End an event stream with this as its last event, as soon as it stands between two."""
+        self._ending = problem
+        if self._reading and self._events.between:
+            self.exchange.interrupt(problem)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -22,7 +23,7 @@ from aiogateway.app import Gateway
 from aiogateway.board import Board
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
-from aiogateway.reloading import Certificate, Reloader
+from aiogateway.reloading import Reader, Reading, Reloader
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
@@ -82,7 +83,9 @@ async def serve(
     public: socket.socket,
     admin: socket.socket,
     *,
-    read: Callable[[], Table],
+    read: Reader,
+    before: Reading | None = None,
+    tls: ssl.SSLContext | None = None,
     has_parent: bool = False,
     alongside: Alongside | None = None,
     on_ready: Callable[[], None] | None = None,
@@ -92,7 +95,9 @@ async def serve(
     :param counters: what limits count; shared with the other workers.
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
-    :param read: gives the table as it is by now (`reloading.Reloader`).
+    :param read: reads the configuration again (`reloading.Reloader`).
+    :param before: how it was read last, if it was before this process began.
+    :param tls: what the public listener speaks.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -102,14 +107,17 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
     loop.add_signal_handler(signal.SIGQUIT, stop.insist)
-    certificate = Certificate(settings)
     gateway = Gateway(settings, table, counters, board, output)
-    reloader = Reloader(gateway, read, certificate)
+    if before is not None:
+        gateway.reporter.reload_ended(before.at, before.faults)
+    reloader = Reloader(gateway, read)
     # A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
     loop.add_signal_handler(signal.SIGHUP, _nothing if has_parent else reloader.ask)
     loop.add_signal_handler(RELOAD, reloader.ask if has_parent else _nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
+        # The loop's end gives signals their first meaning back, which is to end the process in the middle of its own.
+        stack.callback(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
@@ -118,7 +126,6 @@ async def serve(
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        tls = certificate.context
         listening = await loop.create_server(
             server, sock=public, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=None if tls is None else HANDSHAKE
         )

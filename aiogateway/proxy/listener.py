@@ -77,6 +77,10 @@ class Server(web.Server):
             for connection, transport in self._connections.items()
         )
 
+    def unanswered(self) -> list[Callable[[], bool]]:
+        """For each request that has no answer yet, what tells whether that is so still."""
+        return [still for connection in map(_ours, self.connections) if (still := connection.unanswered()) is not None]
+
     def cut_off(self) -> int:
         """Reset what is still being answered, so that nothing looks complete; answers how many there were."""
         left = [connection for connection in map(_ours, self.connections) if connection.busy]

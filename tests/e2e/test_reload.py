@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from .harness import (
     PATIENT,
@@ -271,3 +274,70 @@ def test_a_removed_route_is_refused_on_a_kept_connection_too(config: Config, bac
         config.write({"b": at(backend)})
         reload(gateway)
         assert_problem(client.ask(request("GET", "/c/x")), "route_not_found")
+
+
+def test_a_request_that_has_yet_to_come_to_a_removed_upstream_still_gets_there(config: Config, other: Backend) -> None:
+    """It goes by the old table, and its upstream's session must wait for it."""
+    other.serve(reply(200, b"ok"), at="/b/slow")
+    config.write({"b": at(other), "c": at(other)})
+    with running(config.folder) as gateway, gateway.client() as client:
+        whole = request("POST", "/b/slow", body=b"abcdef")
+        client.send(whole[:-3])
+        eventually(lambda: active(gateway) == 1, "the request is in hand")
+        config.write({"c": at(other)})
+        reload(gateway)
+        assert client.silent(2.5)  # longer than it takes to close what nothing goes over
+        client.sock.sendall(whole[-3:])
+        assert client.read().data == b"ok"
+
+
+def active(gateway: Gateway) -> int:
+    count: int = gateway.admin("/admin/upstreams").json()["gateway"]["active"]
+    return count
+
+
+def test_workers_that_begin_after_a_refusal_say_so_and_need_no_file(
+    config: Config, tls_backend: Backend, authority: trustme.CA
+) -> None:
+    tls_backend.serve(reply(200, b"ok"), at="/b/x")
+    bundle = config.folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    config.write({"b": f'{at(tls_backend)}, ca_file = "{bundle}"'})
+    with running(config.folder, GATEWAY_WORKERS="2") as gateway:
+        eventually(lambda: len(children(gateway.process.pid)) == 2, "two workers run")
+        bundle.write_text("no certificate")
+        reload(gateway, 1, "reload refused")
+        eventually(lambda: gauge(gateway) == ["0.0"], "the metric says so", within=10)
+        before = set(children(gateway.process.pid))
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(set(children(gateway.process.pid)) - before) == 2, "both are replaced", within=20)
+        assert every_worker(gateway, lambda: gateway.get("/b/x").data == b"ok")
+        assert gauge(gateway) == ["0.0"]
+        assert "ca_file" in str(gateway.admin("/admin/upstreams").json()["gateway"]["reload"]["faults"])
+
+
+def test_a_bundle_that_is_renewed_in_its_place_is_taken_up(
+    config: Config, tls_backend: Backend, authority: trustme.CA
+) -> None:
+    tls_backend.serve(reply(200, b"ok"), at="/b/x")
+    bundle = config.folder / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    config.write({"b": f'{at(tls_backend)}, ca_file = "{bundle}"'})
+    with running(config.folder) as gateway:
+        assert_problem(gateway.get("/b/x"), "upstream_tls")
+        authority.cert_pem.write_to_path(str(bundle))
+        reload(gateway)
+        assert gateway.get("/b/x").data == b"ok"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_asking_while_it_ends_ends_it_no_other_way(config: Config, backend: Backend, workers: int) -> None:
+    config.write({"b": at(backend)})
+    with running(config.folder, GATEWAY_WORKERS=str(workers)) as gateway:
+        gateway.process.send_signal(signal.SIGTERM)
+        while gateway.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(gateway.process.pid, signal.SIGHUP)
+            time.sleep(0.002)
+        gateway.ended()

@@ -112,12 +112,13 @@ async def serve(
         gateway.reporter.reload_ended(before.at, before.faults)
     reloader = Reloader(gateway, read)
     # A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
-    loop.add_signal_handler(signal.SIGHUP, _nothing if has_parent else reloader.ask)
-    loop.add_signal_handler(RELOAD, reloader.ask if has_parent else _nothing)
+    told, ignored = (RELOAD, signal.SIGHUP) if has_parent else (signal.SIGHUP, RELOAD)
+    signal.signal(ignored, signal.SIG_IGN)
+    # Not the loop's: its end would give the signal its first meaning back, which is to end the process there and then.
+    signal.signal(told, lambda *_: loop.call_soon_threadsafe(reloader.ask))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
-        # The loop's end gives signals their first meaning back, which is to end the process in the middle of its own.
-        stack.callback(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})
+        stack.callback(signal.signal, told, signal.SIG_IGN)
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
@@ -143,10 +144,6 @@ async def serve(
             on_ready()
         await stop.asked.wait()
         await _drain(gateway, server, listening, stop)
-
-
-def _nothing() -> None:
-    """What is done about a signal that is for somebody else."""
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -234,29 +235,43 @@ class Asking(threading.Thread):
             client.sock.close()
 
 
+def asked(clients: list[Asking], least: int = 0) -> int:
+    """How often they asked; 0 while that is less than `least`."""
+    count = sum(client.asked for client in clients)
+    return count if count >= least else 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_reloads_in_a_row_under_load_fail_no_request(config: Config, other: Backend, workers: int) -> None:
-    other.serve(reply(200, b"ok"), at="/b/x")
+def test_reloads_in_a_row_under_load_fail_no_request(
+    config: Config, backend: Backend, other: Backend, workers: int
+) -> None:
+    path = backend.serve(reply(200, b"ok"))
+    other.serve(reply(200, b"ok"), at=path)
+    one, both = at(backend), f'url = ["{backend.url}", "{other.url}"], {PATIENT}, balance = "round_robin"'
     sets: list[Callable[[], None]] = [
-        lambda: config.write({"b": at(other), "c": at(other)}),
-        lambda: config.write({"b": f'url = "{other.url}", balance = "round_robin"'}),
+        lambda: config.write({"b": one, "c": one}, 'path = "/more/{x}"\nupstream = "b"\n'),
+        lambda: config.write({"b": both, "c": one}),
         config.spoil,
-        lambda: config.write({"a": at(other), "b": at(other)}, 'path = "/more/{x}"\nupstream = "b"\n'),
+        lambda: config.write({"b": at(other)}),
+        lambda: config.write({"another": one}, 'path = "/b/{rest:path}"\nupstream = "another"\n'),
     ]
-    config.write({"b": at(other)})
+    config.write({"b": one})
     stop = threading.Event()
     with running(config.folder, GATEWAY_WORKERS=str(workers)) as gateway:
-        clients = [Asking(gateway, "/b/x", stop) for _ in range(8)]
+        eventually(lambda: workers == 1 or len(children(gateway.process.pid)) == 2, "all processes run")
+        clients = [Asking(gateway, path, stop) for _ in range(16)]
         for client in clients:
             client.start()
-        for number in range(12):
-            sets[number % len(sets)]()
-            reload(gateway, 1, "reload refused" if sets[number % len(sets)] == config.spoil else "reloaded")
+        for change in sets * 2:
+            before = asked(clients)
+            change()
+            reload(gateway, *((1, "reload refused") if change == config.spoil else (workers, "reloaded")))
+            eventually(partial(asked, clients, before + 30), "they go on asking", within=20)
         stop.set()
         for client in clients:
             client.join()
         assert [client.wrong for client in clients if client.wrong] == []
-        assert sum(client.asked for client in clients) > 100
+        assert other.seen(path) and backend.seen(path)
 
 
 def test_files_that_went_away_change_nothing(config: Config, backend: Backend) -> None:

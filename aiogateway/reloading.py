@@ -182,7 +182,8 @@ def reading_ended(shared: Shared, certificate: Certificate, code: int) -> None:
 def read_as_worker(shared: Shared, certificate: Certificate) -> Reading | None:
     """What the parent read, with the certificate that was checked with it; has that changed since, it alone stays."""
     reading = shared.read()
-    if reading is None or reading.table is None:
+    # Who began just before this was told has the table by now, and may have the certificate of before.
+    if reading is None or (reading.table is None and reading.faults):
         return reading
     try:
         certificate.renew()

@@ -103,3 +103,15 @@ def test_a_worker_takes_a_checked_table_even_if_the_certificate_went_bad_since(t
         reading = read_as_worker(Shared(str(tmp_path)), certificate)
     assert reading is not None and paths(reading.table) == ["/x"]
     assert "GATEWAY_TLS_CERT" in reading.faults[0] and [line["log_level"] for line in lines] == ["error"]
+
+
+def test_a_worker_that_began_with_the_newest_table_looks_for_the_certificate_all_the_same(
+    tmp_path: Path, pair: Settings
+) -> None:
+    certificate, began = Certificate(pair), Shared(str(tmp_path))
+    Shared(str(tmp_path)).publish(table_of(tmp_path / "a", "x"))
+    assert began.read() is not None
+    (tmp_path / "key.pem").unlink()
+    with capture_logs():
+        reading = read_as_worker(began, certificate)
+    assert reading is not None and reading.table is None and "GATEWAY_TLS_CERT" in reading.faults[0]

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from aiogateway import __version__
+import structlog
+
+from aiogateway import __version__, linux, memory
 from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
@@ -21,6 +23,7 @@ from aiogateway.metrics import Metrics, exposition, families
 from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
 from aiogateway.output import Output
+from aiogateway.overload import CONNECTIONS, Overload, door_for
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
@@ -35,6 +38,8 @@ from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import UpstreamClient
+
+log = structlog.get_logger(__name__)
 
 # Levels at which requests are logged: a line about one is no more than information.
 LOGGED = frozenset({"debug", "info"})
@@ -77,11 +82,15 @@ class Gateway:
             lambda: self._clients,
             self.unready,
             self._connections,
+            self._overloaded,
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
         self._verifier = verifier_from(settings)
+        self._overload = Overload(lag=settings.overload_lag, memory=settings.overload_memory)
+        self._door = door_for(settings.max_connections, linux.descriptor_limit())
+        self._memory = memory.reading(settings.workers)
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> Server:
@@ -111,6 +120,7 @@ class Gateway:
             keepalive_timeout=settings.keepalive_timeout,
             download_min_rate=settings.download_min_rate,
             trusted=settings.trusted_proxies,
+            door=self._door,
         )
         return self._server
 
@@ -148,7 +158,7 @@ class Gateway:
     def _way(self) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
-        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier)
+        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier, self._overload)
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(self.table, settings, __version__, try_it_out=True))
@@ -157,6 +167,9 @@ class Gateway:
 
     def _lost_spans(self) -> int:
         return 0 if self._spans is None else self._spans.lost
+
+    def _overloaded(self) -> str | None:
+        return self._overload.reason or (CONNECTIONS if self._door.full else None)
 
     def _connections(self) -> int:
         return 0 if self._server is None else len(self._server.connections)
@@ -191,11 +204,17 @@ class Gateway:
             due = time.monotonic() + TICK
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            self.reporter.lag.add(max(now - due, 0.0), now)
+            late = max(now - due, 0.0)
+            self.reporter.lag.add(late, now)
+            self._overload.saw_lag(late, now)
+            if late > TICK:
+                await asyncio.sleep(0)  # what came while the process stood still came in time
+                await asyncio.sleep(0)
             self._deadlines.sweep()
             self._output.flush()
             if now >= report_at:
                 report_at = now + REPORT
+                self._look_at_memory(now)
                 self._telemetry.advance(time.time())
                 self._look_at_workers()
                 self.reporter.publish()
@@ -204,6 +223,14 @@ class Gateway:
                 pools_at = now + POOL_SWEEP
                 for client in self._clients.values():
                     client.sweep()
+
+    def _look_at_memory(self, now: float) -> None:
+        if self._memory is not None:
+            try:
+                self._overload.saw_memory(self._memory(), now)
+            except (OSError, ValueError, IndexError) as exc:
+                log.warning("memory can't be watched any more", reason=str(exc))
+                self._memory = None
 
     def _look_at_workers(self) -> None:
         """Workers that die again and again are a reason for others to get the traffic."""
@@ -231,6 +258,8 @@ class Gateway:
         return unparsed_response(problem, request.id)
 
     def _refuse(self, problem: Problem) -> bytes:
+        if problem.code == "overloaded":
+            self.metrics.count(families.REFUSED, CONNECTIONS).events += 1
         return unparsed_response(problem, self._make_id()).in_full()
 
 

@@ -43,6 +43,11 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def descriptor_limit() -> int:
+    """How many descriptors may be open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def die_with_parent(parent: int) -> None:
     """Be sent SIGTERM when the parent dies, so that no worker outlives it unseen.
 

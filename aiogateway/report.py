@@ -55,6 +55,7 @@ class Reporter:
     """:param clients: the upstreams at work, by name; may be filled later.
     :param unready: why the worker should get no new requests; may change.
     :param connections: how many clients are connected.
+    :param overloaded: why new requests are refused, in one word; None when they aren't.
     :param lost: what counts lines and spans that were dropped, by the family that shows it.
     :ivar lag: of the event loop.
     :ivar last_reload: how reading the configuration again ended; None before the first time.
@@ -68,6 +69,7 @@ class Reporter:
         clients: Callable[[], Mapping[str, UpstreamClient]],
         unready: Set[str],
         connections: Callable[[], int],
+        overloaded: Callable[[], str | None],
         lost: Mapping[str, Callable[[], int]],
     ) -> None:
         self.lag = Lag()
@@ -77,6 +79,7 @@ class Reporter:
         self._clients = clients
         self._unready = unready
         self._connections = connections
+        self._overloaded = overloaded
         self._started_at = time.time()
         self._lost = {family: (metrics.count(family), read) for family, read in lost.items()}
         self._seen = dict.fromkeys(lost, 0)
@@ -147,6 +150,7 @@ class Reporter:
             "lag": self.lag.worst(),
             "lost_lines": self._lost[families.LINES_LOST][0].events,
             "unready": sorted(self._unready),
+            "overloaded": self._overloaded(),
             "reload": self.last_reload,
             "upstreams": {name: self._upstream(name, client) for name, client in self._clients().items()},
             "failures": list(self._telemetry.failures),

@@ -1,8 +1,9 @@
 """One process that serves: its listeners, its signals, its drain.
 
 A stop goes: not ready; go on accepting for `GATEWAY_DRAIN_DELAY`, until balancers noticed; stop accepting; let what
-is in flight finish for `GATEWAY_DRAIN_TIMEOUT`; close. A second signal skips what is left. A worker is told so by its
-parent with SIGQUIT: a SIGTERM to the whole process group reaches it twice.
+is in flight finish for `GATEWAY_DRAIN_TIMEOUT`, event streams for half of it; close. Kept-alive connections are good
+for one more request each, until none came for a moment. A second signal skips what is left. A worker is told so by
+its parent with SIGQUIT: a SIGTERM to the whole process group reaches it twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from aiohttp import web
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
 from aiogateway.board import Board
+from aiogateway.errors import Problem
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
 from aiogateway.reloading import Reader, Reading, Reloader
@@ -33,6 +35,9 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 4096
 # Seconds aiohttp may still take for connections once the drain is over.
 CLOSING: Final = 1.0
+# Seconds between looks at what a drain still waits for, and seconds without a request after which it waits no more.
+LOOK: Final = 0.05
+QUIET: Final = 1.0
 # Seconds a client gets for its TLS handshake.
 HANDSHAKE: Final = 10.0
 # By which a parent tells its workers of what it read again.
@@ -142,8 +147,18 @@ async def serve(
         gateway.unready.discard("starting")
         if on_ready is not None:
             on_ready()
+
+        async def stop_listening() -> None:
+            queue = public.dup()
+            listening.close()
+            handshake = None if tls is None else HANDSHAKE
+            await _take_queued(
+                queue,
+                lambda sock: loop.connect_accepted_socket(server, sock, ssl=tls, ssl_handshake_timeout=handshake),
+            )
+
         await stop.asked.wait()
-        await _drain(gateway, server, listening, stop)
+        await _drain(gateway, server, stop_listening, stop)
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -151,17 +166,35 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _drain(gateway: Gateway, server: Server, listening: asyncio.Server, stop: Stop) -> None:
+async def _take_queued(listener: socket.socket, take: Callable[[socket.socket], Awaitable[object]]) -> None:
+    """Serve those that connected before the socket closes: the kernel would reset them."""
+    with contextlib.closing(listener):
+        taken = []
+        with contextlib.suppress(OSError):  # the queue is empty, or descriptors are short
+            while True:
+                sock = listener.accept()[0]
+                sock.setblocking(False)
+                taken.append(asyncio.ensure_future(take(sock)))
+    await asyncio.gather(*taken, return_exceptions=True)  # a client that leaves again is nobody's fault
+
+
+async def _drain(gateway: Gateway, server: Server, stop_listening: Callable[[], Awaitable[None]], stop: Stop) -> None:
     settings = gateway.settings
     gateway.unready.add("draining")
     log.info("draining", in_flight=server.busy())
     await stop.wait(settings.drain_delay)
-    listening.close()
     server.pre_shutdown()
+    await stop_listening()
     loop = asyncio.get_running_loop()
-    end = loop.time() + settings.drain_timeout
-    while server.busy() and loop.time() < end:
-        if await stop.wait(0.05):
+    now = loop.time()
+    end, streams_until, quiet_since, seen = now + settings.drain_timeout, now + settings.drain_timeout / 2, now, -1
+    while now < end and not await stop.wait(LOOK):
+        now = loop.time()
+        if now >= streams_until:
+            server.end_streams(Problem("draining"))
+        if server.busy() or seen != server.requests_count:
+            quiet_since, seen = now, server.requests_count
+        elif not server.connections or now - quiet_since >= QUIET:
             break
     if cut := server.cut_off():
         log.warning("requests in flight were cut off", count=cut)

@@ -28,6 +28,7 @@ from aiohttp_cors.preflight_handler import _PreflightHandler
 from yarl import URL
 
 from aiogateway.deadlines import Deadlines
+from aiogateway.overload import Door
 from aiogateway.proxy.listener import Server
 from aiogateway.upstreams.connection import UpstreamProtocol, open_session
 from tests.proxy.served import Watching, answer_unparsed, echo, refuse
@@ -121,6 +122,7 @@ def make_server() -> Server:
         keepalive_timeout=75.0,
         download_min_rate=0,
         trusted=(),
+        door=Door(1, 0),
     )
 
 

@@ -14,7 +14,10 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
-    {"address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "metrics", "output", "streams"},
+    {
+        *("address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "memory", "metrics"),
+        *("output", "overload", "streams"),
+    },
     {"settings"},
     {"routes"},
     {"describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},

@@ -19,6 +19,14 @@ OFTEN: Final = 0.01
 NEARLY_FULL: Final = 0.9
 
 
+# What to do about a worker that refuses requests, by its reason.
+OVERLOADED: Final = {
+    "connections": "new connections are refused: raise GATEWAY_MAX_CONNECTIONS, descriptors or GATEWAY_WORKERS",
+    "lag": "requests are refused because the event loop is late (GATEWAY_OVERLOAD_LAG): add workers or replicas",
+    "memory": "requests are refused because memory runs out (GATEWAY_OVERLOAD_MEMORY): raise its limit",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What is known of one upstream over the last minute, over all workers.
@@ -78,11 +86,13 @@ def _others(upstream: Upstream, figures: Figures) -> Iterator[str]:
 
 def worker_hints(workers: list[dict[str, Any]]) -> list[str]:
     """What to do about the workers themselves."""
-    slow = [worker for worker in workers if worker["lag"] >= NOTICED]
-    if not slow:
-        return []
-    worst = max(worker["lag"] for worker in slow)
-    return [f"the event loop was {worst:.2f} s late: it has too much to do; raise GATEWAY_WORKERS from {len(workers)}"]
+    found = [OVERLOADED[reason] for reason in sorted({worker["overloaded"] for worker in workers} - {None})]
+    worst = max((worker["lag"] for worker in workers), default=0.0)
+    if worst >= NOTICED:
+        found.append(
+            f"the event loop was {worst:.2f} s late: it has too much to do; raise GATEWAY_WORKERS from {len(workers)}"
+        )
+    return found
 
 
 def reload_hints(reload: Mapping[str, Any] | None) -> list[str]:

@@ -57,6 +57,7 @@ def upstreams_view(reports: Sequence[Report], table: Table, version: str, now: f
         "gateway": {
             "state": "unready" if reasons else "ready",
             "reasons": reasons,
+            "overloaded": next((report["overloaded"] for report in live if report["overloaded"]), None),
             "workers": len(live),
             "active": sum(report["active"] for report in live),
             "connections": sum(report["connections"] for report in live),
@@ -79,7 +80,7 @@ def reload_of(live: Iterable[Report]) -> dict[str, Any] | None:
 
 
 def _worker(report: Report, now: float, wall: float) -> dict[str, Any]:
-    kept = {key: report[key] for key in ("slot", "pid", "active", "connections", "lag", "unready")}
+    kept = {key: report[key] for key in ("slot", "pid", "active", "connections", "lag", "unready", "overloaded")}
     return {**kept, "uptime": wall - report["started_at"], "age": now - report["at"]}
 
 

@@ -62,6 +62,7 @@ LAG: Final = "gateway_event_loop_lag_seconds"
 LINES_LOST: Final = "gateway_log_lines_lost"
 SPANS_LOST: Final = "gateway_spans_lost"
 CLIENTS: Final = "gateway_client_connections"
+REFUSED: Final = "gateway_overload_refused"
 WORKERS: Final = "gateway_workers"
 
 # A counter's name is shown with `_total` behind it.
@@ -110,6 +111,7 @@ FAMILIES: Final[dict[str, Family]] = {
     LAG: Family(GAUGE, "The longest the event loop was late in the last 10 seconds.", (), (), "max"),
     LINES_LOST: Family(COUNTER, "Log lines dropped because nobody read them."),
     SPANS_LOST: Family(COUNTER, "Spans dropped because the collector didn't take them."),
+    REFUSED: Family(COUNTER, "Requests and connections refused because the gateway has too much to do.", ("reason",)),
     CLIENTS: Family(GAUGE, "Connections of clients."),
     WORKERS: Family(GAUGE, "Worker processes that serve."),
 }

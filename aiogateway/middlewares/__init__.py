@@ -16,7 +16,7 @@ act for themselves, or to be a person. At the end is the proxy's handler.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares.admission import admission
@@ -32,6 +32,7 @@ from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
 from aiogateway.middlewares.tracing import tracing
+from aiogateway.overload import Overload
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.request import Request
 from aiogateway.recaptcha import Recaptcha
@@ -48,6 +49,7 @@ class Tools:
     """What guards work with; whoever made them closes them.
 
     :ivar verifier: None when no key is set.
+    :ivar overload: whether requests are to be refused.
     """
 
     bodies: Bodies
@@ -55,6 +57,7 @@ class Tools:
     metrics: Metrics
     recaptcha: Recaptcha
     verifier: Verifier | None
+    overload: Overload = field(default_factory=Overload)
 
 
 def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str, Handler], tools: Tools) -> Handler:
@@ -71,7 +74,7 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
         else Guard(tools.verifier, tools.limiter, policies.auth_failures, tools.metrics, observe=observe)
     )
     ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
-    inner = preflights(routing(table, ways, local), table, settings.allowed_origins)
+    inner = preflights(routing(table, ways, local, tools.overload, tools.metrics), table, settings.allowed_origins)
     answered = cors(errors(admission(inner)), table, settings.allowed_origins)
     return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 
 from aiogateway.errors import Problem
+from aiogateway.metrics import Metrics, families
 from aiogateway.middlewares.chain import Handler
+from aiogateway.overload import CONNECTIONS, Overload
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route, Table
@@ -17,10 +19,18 @@ def deprecation(since: date) -> bytes:
     return b"Deprecation: @%d" % datetime.combine(since, time.min, UTC).timestamp()
 
 
-def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Handler]) -> Handler:
+def routing(
+    table: Table,
+    ways: Mapping[Route, Handler],
+    local: Mapping[str, Handler],
+    overload: Overload,
+    metrics: Metrics,
+) -> Handler:
     """:param ways: what answers the requests of each route.
     :param local: paths that the gateway answers itself, whatever the table holds: balancers rely on them.
-    :raises Problem: `route_not_found`, `method_not_allowed`, `bad_request`.
+    :param overload: says whether anything else is answered: a probe that fails would end who has much to do already.
+    :param metrics: counts what is refused.
+    :raises Problem: `overloaded`, `route_not_found`, `method_not_allowed`, `bad_request`.
     """
 
     async def answer(request: Request) -> Response:
@@ -31,6 +41,9 @@ def routing(table: Table, ways: Mapping[Route, Handler], local: Mapping[str, Han
             if request.method not in ("GET", "HEAD"):
                 raise Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),))
             return await own(request)
+        if overload.reason or request.connection.surplus:
+            metrics.count(families.REFUSED, overload.reason or CONNECTIONS).events += 1
+            raise Problem("overloaded")
         match = table.match(request.path)
         request.match = match
         request.record.route = match.endpoint.pattern

@@ -22,12 +22,13 @@ from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import is_trusted, parse
 from aiogateway.errors import Problem
+from aiogateway.overload import Place
 from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import unparsed
 from aiogateway.proxy.receiving import HEAD_END, Receiving
 from aiogateway.proxy.record import CLIENT_CLOSED
-from aiogateway.proxy.request import Request
+from aiogateway.proxy.request import Request, Stream
 from aiogateway.proxy.terms import Handler, Terms
 
 # Seconds an unread body is read and thrown away after an early answer, so that the client reads the answer.
@@ -36,6 +37,10 @@ LINGER: Final = 10.0
 LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
+# Seconds a client that is not let in gets to read that.
+HURRY: Final = 1.0
+# Requests of one connection answered without a wait between them, before others get their turn.
+IN_A_ROW: Final = 16
 
 
 class ClientConnection(Receiving):
@@ -43,7 +48,7 @@ class ClientConnection(Receiving):
 
     finish_response: Any  # takes our requests and answers, which aiohttp's types don't know
 
-    __slots__ = ("_cut", "forwarded", "peer", "scheme", "trusted_peer")
+    __slots__ = ("_cut", "_place", "forwarded", "peer", "scheme", "stream", "surplus", "trusted_peer")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, terms, loop=loop, **options)
@@ -52,6 +57,9 @@ class ClientConnection(Receiving):
         self.peer = ""
         self.scheme = "http"
         self.trusted_peer = False
+        self.surplus = False
+        self.stream: Stream | None = None
+        self._place: Place | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -62,17 +70,35 @@ class ClientConnection(Receiving):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.forwarded = forwarded_lines(self.peer, self.scheme)
+        self._place = place = self._terms.door.enter()
+        if place != "regular":
+            self.surplus = place == "surplus"
+            self._meet(cast(asyncio.Transport, transport))
 
     @property
     def trusted(self) -> Sequence[IPv4Network | IPv6Network]:
         """Networks whose `X-Forwarded-*` is believed."""
         return self._terms.trusted
 
-    def wind_down(self) -> None:
-        """Take no further request: an idle connection closes now, a busy one after its answer."""
-        self.closing = True
-        if not self.busy:
-            self.close()
+    def _meet(self, transport: asyncio.Transport) -> None:
+        """Deal with a connection for which there is no room."""
+        if self.surplus:
+            self.closing = True
+            self._await_head()
+            return
+        self._deaf = True
+        transport.write(self._terms.refuse(Problem("overloaded")))
+        if self._place == "beyond" or not transport.can_write_eof():
+            self.force_close()
+            return
+        transport.write_eof()  # and read on, for a while: a close with bytes unread would lose the answer on its way
+        self._terms.deadlines.after(HURRY, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._place is not None:
+            self._terms.door.leave(self._place)
+            self._place = None
+        super().connection_lost(exc)
 
     def unanswered(self) -> Callable[[], bool] | None:
         """Tells whether the request that has no answer yet still has none; None when there is no such request."""
@@ -127,9 +153,11 @@ class ClientConnection(Receiving):
         manager = self._manager
         if manager is None:
             return
+        in_a_row = 0
         try:
             while not self._force_close and not self._close:
                 if not self._messages:
+                    in_a_row = 0
                     if self._head_deadline is None and not payload.total_bytes and self._last not in (b"", HEAD_END):
                         self._await_head()  # the next head began in the packet of the one before
                     self._waiter = self._loop.create_future()
@@ -144,7 +172,12 @@ class ClientConnection(Receiving):
                     self._resume_reading_if_drained()
                 # Looked up for each: another configuration brings another.
                 if not await self._answer(message, payload, cast(Handler, manager.request_handler)):
+                    manager.requests_count += 1  # those after which the connection ends
                     break
+                in_a_row += 1
+                if in_a_row >= IN_A_ROW:
+                    in_a_row = 0
+                    await asyncio.sleep(0)
                 self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
                 if self._keepalive_handle is None:
                     self._keepalive_handle = self._loop.call_at(

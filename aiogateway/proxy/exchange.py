@@ -204,6 +204,10 @@ class Exchange:
         if length is not None:
             self._connection.read_plainly(int(length))
 
+    def interrupt(self, problem: Problem) -> None:
+        """Wake whoever reads the answer's body with a problem."""
+        self._connection.fail(problem)
+
     async def read(self) -> bytes:
         """The next bytes of the answer's body as they came; empty at its end.
 

@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.overload import Door
 from aiogateway.proxy.connection import LINGER, ClientConnection
 from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from aiogateway.proxy.request import Request
@@ -33,6 +34,7 @@ class Server(web.Server):
     :param keepalive_timeout: seconds an idle connection is kept.
     :param download_min_rate: bytes a second a client must read while we wait for it.
     :param trusted: networks whose `X-Forwarded-*` is believed.
+    :param door: says which clients are let in.
     :raises RuntimeError: aiohttp's C parser is missing; the pure Python one lets requests by that the C one refuses.
     """
 
@@ -48,6 +50,7 @@ class Server(web.Server):
         keepalive_timeout: float,
         download_min_rate: int,
         trusted: Sequence[IPv4Network | IPv6Network],
+        door: Door,
     ) -> None:
         if HttpRequestParser is HttpRequestParserPy:
             raise RuntimeError("aiohttp's C extensions are missing: install aiohttp from a wheel, or with a compiler")
@@ -63,23 +66,34 @@ class Server(web.Server):
             max_headers=MAX_FIELDS,
             read_bufsize=BODY_BUFFER,
         )
-        self._terms = Terms(observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted)
+        self._terms = Terms(
+            observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted, door
+        )
+        self.winding_down = False
 
     def pre_shutdown(self) -> None:
-        """Wind every connection down. aiohttp's own way drops the bytes of bodies that are still arriving."""
+        """Wind every connection down: each closes after its next answer, those that are still to be made too."""
+        self.winding_down = True
         for connection in map(_ours, self.connections):
-            connection.wind_down()
+            connection.closing = True
 
     def busy(self) -> int:
-        """How many connections have a request being answered, or an answer not yet sent to its end."""
+        """How many connections have a request arriving or being answered, or an answer not yet sent to its end."""
         return sum(
-            _ours(connection).busy or transport.get_write_buffer_size() > 0
+            _ours(connection).busy or _ours(connection).arriving or transport.get_write_buffer_size() > 0
             for connection, transport in self._connections.items()
         )
 
     def unanswered(self) -> list[Callable[[], bool]]:
         """For each request that has no answer yet, what tells whether that is so still."""
         return [still for connection in map(_ours, self.connections) if (still := connection.unanswered()) is not None]
+
+    def end_streams(self, problem: Problem) -> int:
+        """Tell event streams why they end, each where it may; answers how many there are."""
+        streams = [stream for each in self.connections if (stream := _ours(each).stream) is not None]
+        for stream in streams:
+            stream.end_with(problem)
+        return len(streams)
 
     def cut_off(self) -> int:
         """Reset what is still being answered, so that nothing looks complete; answers how many there were."""
@@ -89,7 +103,9 @@ class Server(web.Server):
         return len(left)
 
     def __call__(self) -> ClientConnection:
-        return ClientConnection(self, self._terms, loop=self._loop, **self._kwargs)
+        made = ClientConnection(self, self._terms, loop=self._loop, **self._kwargs)
+        made.closing = self.winding_down
+        return made
 
 
 def _ours(connection: RequestHandler) -> ClientConnection:

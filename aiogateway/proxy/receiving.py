@@ -17,7 +17,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from aiogateway.deadlines import Deadline
+from aiogateway.deadlines import TICK, Deadline
 from aiogateway.errors import Problem
 from aiogateway.proxy.parsing import MAX_ARRIVING, MAX_HEAD, TOO_LARGE, make_parser, too_many_bytes
 from aiogateway.proxy.terms import Terms
@@ -26,6 +26,8 @@ from aiogateway.streams import PlainBody
 # States of a socket whose peer has closed: CLOSE and CLOSE_WAIT of Linux' <net/tcp_states.h>.
 _TCP_LEFT: Final = frozenset({7, 8})
 HEAD_END: Final = b"\r\n\r\n"
+# Seconds by which a timer is late when the process, or its machine, stood still.
+OVERSLEPT: Final = 0.5
 
 
 class Receiving(RequestHandler):
@@ -57,6 +59,11 @@ class Receiving(RequestHandler):
     def busy(self) -> bool:
         """Whether a request is being answered."""
         return bool(self._request_in_progress or self._messages)
+
+    @property
+    def arriving(self) -> bool:
+        """Whether a request's head is arriving."""
+        return self._head_deadline is not None and not self._deaf
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._end_head_wait()
@@ -227,6 +234,8 @@ class Receiving(RequestHandler):
 
     def _process_keepalive(self) -> None:
         if self._head_deadline is None:
+            if (now := self._loop.time()) > self._next_keepalive_close_time + OVERSLEPT:
+                self._next_keepalive_close_time = now + TICK  # what came while the process stood still is read first
             super()._process_keepalive()
         else:  # a head is arriving, so the connection is not idle
             self._keepalive_handle = None

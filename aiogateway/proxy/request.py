@@ -18,6 +18,7 @@ from aiohttp.streams import StreamReader
 from multidict import istr
 
 from aiogateway.address import client_of
+from aiogateway.errors import Problem
 from aiogateway.proxy.headers import (
     RawFields,
     goes_outward,
@@ -34,6 +35,12 @@ from aiogateway.tokens import Identity
 X_FORWARDED_FOR: Final = istr("X-Forwarded-For")
 
 
+class Stream(Protocol):
+    """An event stream that a connection carries."""
+
+    def end_with(self, problem: Problem) -> None: ...
+
+
 class Connection(Protocol):
     """What a request needs of the client's connection it came on."""
 
@@ -42,6 +49,8 @@ class Connection(Protocol):
     scheme: str
     trusted_peer: bool
     closing: bool
+    surplus: bool
+    stream: Stream | None
     transport: asyncio.Transport | None
 
     @property

@@ -10,6 +10,7 @@ client's connection, which is the only way to say that the answer is not complet
 
 from __future__ import annotations
 
+import math
 import time
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +20,7 @@ import orjson
 from aiohttp.hdrs import CONTENT_LENGTH
 
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
+from aiogateway.proxy.events import Events, last_event
 from aiogateway.proxy.exchange import Exchange, write_chunk
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
@@ -26,6 +28,9 @@ from aiogateway.proxy.request import Request
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
+# Bytes still to come of an answer, up to which they are taken from the upstream whether the client reads or not.
+HELD: Final = 512 * 1024
+BROKE_OFF: Final = "the service broke off in the middle of its answer"
 
 
 @lru_cache(maxsize=512)
@@ -116,14 +121,17 @@ class UpstreamResponse(Response):
     :param stream_idle: for an event stream, seconds in which the client must read something.
     """
 
-    __slots__ = ("_chunked", "exchange")
+    __slots__ = ("_chunked", "_ending", "_events", "_reading", "_sized", "exchange")
 
     def __init__(self, exchange: Exchange, lines: list[bytes], *, stream_idle: float | None = None) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
         self.stream_idle = stream_idle
-        self._chunked = False
+        self._chunked = self._sized = False
+        self._ending: Problem | None = None
+        self._events: Events | None = None
+        self._reading = False
 
     def _head(self) -> bytes:
         """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""
@@ -131,7 +139,7 @@ class UpstreamResponse(Response):
         length = message.headers.get(CONTENT_LENGTH)
         empty = request.method == "HEAD" or self.status in (204, 304)
         if length is not None and self.status != 204 and not message.chunked:
-            framing = b"\r\nContent-Length: %b\r\n" % length.encode()
+            framing, self._sized = b"\r\nContent-Length: %b\r\n" % length.encode(), True
         elif empty:
             framing = b"\r\n"
         elif request.version >= (1, 1):
@@ -158,7 +166,11 @@ class UpstreamResponse(Response):
                     arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
                 request.write(head + arrived)
             else:
-                await self._relay(request, exchange, head, arrived)
+                await (self._relay if self.stream_idle is None or self._sized else self._relay_events)(
+                    request, exchange, head, arrived
+                )
+            if payload.is_eof():
+                exchange.finish()  # whoever reads slowly needs nothing more of the upstream
             if request.must_wait:
                 await self.wait_for_client()
         except (aiohttp.ClientError, Problem) as exc:
@@ -175,6 +187,7 @@ class UpstreamResponse(Response):
         request.write(head)
         exchange.read_plainly()
         record = request.record
+        patient = int(exchange.message.headers[CONTENT_LENGTH]) - HELD if self._sized else math.inf
         chunk = arrived or await exchange.read()
         while chunk:
             record.bytes_out += len(chunk)
@@ -182,12 +195,68 @@ class UpstreamResponse(Response):
                 write_chunk(request.write, chunk)
             else:
                 request.write(chunk)
-            if request.must_wait:
+            if request.must_wait and record.bytes_out < patient:
                 await self.wait_for_client()
             chunk = await exchange.read()
         record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
+
+    async def _relay_events(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
+        """Relay an event stream, one that can be given a last event of ours where it stands between two."""
+        request.write(head)
+        connection = request.connection
+        events = self._events = Events()
+        connection.stream = self
+        try:
+            chunk = arrived or await self._next(exchange)
+            while chunk:
+                end = events.end_in(chunk) if self._ending is not None else 0
+                self._give(request, chunk[:end] if end else chunk)
+                if request.must_wait:
+                    await self.wait_for_client()
+                chunk = await self._next(exchange)
+        except (aiohttp.ClientError, Problem) as exc:
+            if not events.between:
+                raise
+            problem = exc if isinstance(exc, Problem) else Problem("upstream_bad_response", BROKE_OFF)
+            request.record.code = problem.code
+            self.keep_alive = False
+            exchange.abort()
+            self._give(request, last_event(problem, request.id))
+        finally:
+            connection.stream = None
+        request.record.released = time.monotonic()
+        if self._chunked:
+            request.write(b"0\r\n\r\n")
+
+    def _give(self, request: Request, chunk: bytes) -> None:
+        request.record.bytes_out += len(chunk)
+        if self._events is not None:
+            self._events.feed(chunk)
+        if self._chunked:
+            write_chunk(request.write, chunk)
+        else:
+            request.write(chunk)
+
+    async def _next(self, exchange: Exchange) -> bytes:
+        """What comes next of an event stream.
+
+        :raises Problem: it is to end, and stands where it may.
+        """
+        if self._ending is not None and self._events is not None and self._events.between:
+            raise self._ending
+        self._reading = True
+        try:
+            return await exchange.read()
+        finally:
+            self._reading = False
+
+    def end_with(self, problem: Problem) -> None:
+        """End an event stream with this as its last event, as soon as it stands between two."""
+        self._ending = problem
+        if self._reading and self._events is not None and self._events.between:
+            self.exchange.interrupt(problem)
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

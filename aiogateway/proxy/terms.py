@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.overload import Door
 from aiogateway.proxy.request import Request
 
 
@@ -49,6 +50,7 @@ class Terms:
     :ivar header_timeout: seconds for a request's head, from its first byte to its last.
     :ivar download_min_rate: bytes a second a client must read while we wait for it.
     :ivar trusted: networks whose `X-Forwarded-*` is believed.
+    :ivar door: says which clients are let in.
     """
 
     observer: Observer
@@ -58,3 +60,4 @@ class Terms:
     header_timeout: float
     download_min_rate: int
     trusted: Sequence[IPv4Network | IPv6Network]
+    door: Door

@@ -48,6 +48,7 @@ def report(slot: int = 0, *, at: float = NOW, count: int = 0, errors: int = 0, *
         "lost_lines": slot,
         "reload": None,
         "unready": ["draining"] if slot == 9 else [],
+        "overloaded": None,
         "upstreams": {"b": upstream},
         "failures": [failure],
     }

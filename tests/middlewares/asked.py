@@ -11,6 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares import Tools
+from aiogateway.overload import Door
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
@@ -35,6 +36,7 @@ def request(raw: bytes) -> Request:
         keepalive_timeout=75.0,
         download_min_rate=0,
         trusted=(),
+        door=Door(1, 0),
     )
     connection = server()
     parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from aiogateway.errors import Problem
+from aiogateway.metrics import Metrics
 from aiogateway.middlewares import compose
 from aiogateway.middlewares.routing import routing
+from aiogateway.overload import Overload
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Table
@@ -44,7 +46,7 @@ async def local(asked: Request) -> Response:
 
 
 async def ask(table: Table, start: str) -> Response:
-    handler = routing(table, dict.fromkeys(table.routes, named), {"/healthz": local})
+    handler = routing(table, dict.fromkeys(table.routes, named), {"/healthz": local}, Overload(), Metrics())
     return await handler(request(head(start=f"{start} HTTP/1.1")))
 
 

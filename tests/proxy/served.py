@@ -16,6 +16,7 @@ from typing import cast
 from aiogateway.address import Network
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
+from aiogateway.overload import Door
 from aiogateway.proxy.connection import ClientConnection
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.record import Record
@@ -142,7 +143,12 @@ def refuse(problem: Problem) -> bytes:
 
 @contextlib.asynccontextmanager
 async def serving(
-    handler: Handler, *, keepalive_timeout: float = 75.0, download_min_rate: int = 0, trusted: Sequence[Network] = ()
+    handler: Handler,
+    *,
+    keepalive_timeout: float = 75.0,
+    download_min_rate: int = 0,
+    trusted: Sequence[Network] = (),
+    door: Door | None = None,
 ) -> AsyncIterator[Served]:
     """A listener on a free port of 127.0.0.1, closed with all its connections at the end."""
     clock = Clock()
@@ -158,6 +164,7 @@ async def serving(
         keepalive_timeout=keepalive_timeout,
         download_min_rate=download_min_rate,
         trusted=trusted,
+        door=door or Door(1000, 0),
     )
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     served = Served(server, watching, deadlines, clock, listener.sockets[0].getsockname()[1])

@@ -21,7 +21,7 @@ NEARLY_FULL: Final = 0.9
 
 # What to do about a worker that refuses requests, by its reason.
 OVERLOADED: Final = {
-    "connections": "new connections are refused: raise GATEWAY_MAX_CONNECTIONS, descriptors or GATEWAY_WORKERS",
+    "connections": "connections are refused: raise GATEWAY_MAX_CONNECTIONS, the descriptor limit or GATEWAY_WORKERS",
     "lag": "requests are refused because the event loop is late (GATEWAY_OVERLOAD_LAG): add workers or replicas",
     "memory": "requests are refused because memory runs out (GATEWAY_OVERLOAD_MEMORY): raise its limit",
 }

@@ -161,6 +161,7 @@ class Balancer:
         self.behind: list[Program] = []
         self._ready: list[Program] = []
         self._turn = 0
+        self._splicing: set[asyncio.Task[None]] = set()
 
     async def look(self) -> None:
         """Ask all for their readiness, for ever."""
@@ -170,7 +171,19 @@ class Balancer:
             self._ready = [each for each, ready in zip(behind, found, strict=True) if ready]
             await asyncio.sleep(POLL)
 
-    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a client's connection."""
+        task = asyncio.create_task(self._hold(reader, writer))
+        self._splicing.add(task)
+        task.add_done_callback(self._splicing.discard)
+
+    async def end(self) -> None:
+        """End every connection."""
+        for task in self._splicing:
+            task.cancel()
+        await asyncio.gather(*self._splicing, return_exceptions=True)
+
+    async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client's connection, spliced to one of a gateway's; a gateway that refuses is passed over."""
         for _ in range(2 * len(self.behind) + 1):
             among = self._ready or self.behind
@@ -200,10 +213,11 @@ async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def balancing(balancer: Balancer) -> AsyncIterator[int]:
     """Run a balancer; gives its port."""
     looking = asyncio.create_task(balancer.look())
-    server = await asyncio.start_server(balancer.hold, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(balancer.accept, "127.0.0.1", 0, backlog=1024)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
         server.close()
+        await balancer.end()

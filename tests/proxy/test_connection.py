@@ -191,7 +191,7 @@ async def test_an_answer_to_head_has_a_length_and_no_body() -> None:
         assert (await client.answer()).body == b"12345"
 
 
-async def test_winding_down_ends_idle_connections_at_once_and_busy_ones_after_their_answer() -> None:
+async def test_winding_down_ends_each_connection_with_its_next_answer() -> None:
     go_on = asyncio.Event()
 
     async def slow(request: Request) -> Response:
@@ -205,12 +205,16 @@ async def test_winding_down_ends_idle_connections_at_once_and_busy_ones_after_th
         )
         await eventually(lambda: served.server.busy() == 1 and len(served.server.connections) == 2, "both are there")
         served.server.pre_shutdown()
-        assert await idle.rest() == b""
         busy.send(b"cd")
         go_on.set()
         answer = await busy.answer()
         assert (answer.body, answer.lines["connection"]) == (b"abcd", "close")
         assert await busy.rest() == b""
+        idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await idle.answer()).lines["connection"] == "close"
+        assert await idle.rest() == b""
+        late = await served.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await late.answer()).lines["connection"] == "close"
 
 
 async def test_a_long_body_goes_past_the_parser_and_what_follows_it_does_not() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import structlog
@@ -68,7 +68,7 @@ class Gateway:
         before = board.last()
         self.metrics = Metrics(None if before is None else before["metrics"])
         self._clients: Mapping[str, UpstreamClient] = {}
-        self._retired: list[UpstreamClient] = []
+        self._retired: list[tuple[UpstreamClient, list[Callable[[], bool]]]] = []
         self._board = board
         self._output = output
         self._spans = spans_from(settings)
@@ -132,9 +132,6 @@ class Gateway:
 
         Requests in flight end as they began. Upstreams that remain keep their connections and what is known of them;
         others finish what they do and close.
-
-        :raises OSError: a file with certificates went away; nothing is changed then.
-        :raises ssl.SSLError: it holds none any more; nothing is changed then.
         """
         new = {
             name: self._client(upstream)
@@ -146,16 +143,17 @@ class Gateway:
         self._clients = {name: new.get(name) or before[name] for name in table.upstreams}
         for name in table.upstreams.keys() - new.keys():
             before[name].update(table.upstreams[name])
+        # They go by the old table to their end, and may have yet to come to their upstream.
+        unanswered = [] if self._server is None else self._server.unanswered()
         for name, client in before.items():
             if self._clients.get(name) is not client:
                 client.retire()
-                self._retired.append(client)
+                self._retired.append((client, list(unanswered)))
         self.table = table
         self.docs = Docs(table, self.settings, __version__)
         self._telemetry.know(table.upstreams)
         if self._server is not None:
             self._server.request_handler = cast(Any, self._way())
-        self.reporter.reload_ended(())
 
     def _way(self) -> Handler:
         settings = self.settings
@@ -193,7 +191,7 @@ class Gateway:
             await self._verifier.close()
         await self._recaptcha.close()
         await self._limiter.close()
-        for client in (*self._clients.values(), *self._retired):
+        for client in (*self._clients.values(), *(client for client, _ in self._retired)):
             await client.close()
         if self._spans is not None:
             await self._spans.close()
@@ -239,10 +237,13 @@ class Gateway:
         (self.unready.add if self._board.crashing else self.unready.discard)("workers crash")
 
     async def _close_retired(self) -> None:
-        quiet = [client for client in self._retired if client.quiet]
-        self._retired = [client for client in self._retired if client not in quiet]
-        for client in quiet:
-            await client.close()
+        """Close what nothing goes over any more, nor can."""
+        for retired in list(self._retired):
+            client, unanswered = retired
+            unanswered[:] = [still for still in unanswered if still()]
+            if client.quiet and not unanswered:
+                await client.close()
+                self._retired.remove(retired)
 
     async def _healthz(self, request: Request) -> Response:
         return json_response(200, {"status": "ok"})

@@ -36,7 +36,7 @@ class Parent:
     :param work: is given its number among them, which who replaces it gets too, and answers the exit code.
     :param release: gives up what the parent holds for workers to come, once there are to be none.
     :param read: reads the configuration again, in a process of its own: it may take long, and may fail.
-    :param take: called when that has gone well, before the workers are told.
+    :param read_ended: told that process's exit code, before the workers are told.
     :param tell: told when workers begin to die again and again, and when that is over.
     """
 
@@ -47,13 +47,13 @@ class Parent:
         release: Callable[[], None],
         *,
         read: Callable[[], int],
-        take: Callable[[], None],
+        read_ended: Callable[[int], None],
         tell: Callable[[bool], None],
     ) -> None:
         self._work = work
         self._release = release
         self._read = read
-        self._take = take
+        self._read_ended = read_ended
         self._tell = tell
         self._born: dict[int, tuple[int, float]] = {}  # by process: its number, and when
         self._stopping = False
@@ -83,6 +83,8 @@ class Parent:
                 self._due.clear()
                 self._release()
                 self._pass_on(signal.SIGQUIT if insisted else signal.SIGTERM)
+                if self._reader is not None:
+                    os.kill(self._reader, signal.SIGTERM)
         return 0 if clean else 1
 
     def _next(self) -> float:
@@ -93,19 +95,30 @@ class Parent:
     def _start_due(self) -> None:
         now = time.monotonic()
         for slot in [slot for slot, due in self._due.items() if due <= now]:
-            del self._due[slot]
-            self._born[self._fork(functools.partial(self._work, slot))] = slot, time.monotonic()
+            pid = self._fork(functools.partial(self._work, slot), {signal.SIGCHLD})
+            if pid is None:
+                self._due[slot] = now + BACKOFF[1]
+            else:
+                del self._due[slot]
+                self._born[pid] = slot, time.monotonic()
 
-    def _fork(self, work: Callable[[], int]) -> int:
+    def _fork(self, work: Callable[[], int], taken: set[int]) -> int | None:
+        """Have another process work; None when the system has none to give.
+
+        :param taken: signals that it takes from the start; the others stay blocked until it can take them.
+        """
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            log.error("no process could be started", reason=exc.strerror)
+            return None
         if pid:
             return pid
         code = 1
         try:
             linux.die_with_parent(parent)
-            # The others stay blocked until the worker can take them.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
             code = work()
         except BaseException:
             log.exception("worker failed")
@@ -120,14 +133,14 @@ class Parent:
             return
         self._read_again = self._reader is not None
         if self._reader is None:
-            self._reader = self._fork(self._read)
+            self._reader = self._fork(self._read, {signal.SIGCHLD, signal.SIGTERM})
+            if self._reader is None:
+                self._reading_ended(1)
 
     def _reading_ended(self, code: int) -> None:
         self._reader = None
-        if code != 0:
-            log.error("reload refused, the old configuration goes on", reason="the configuration could not be read")
-        elif not self._stopping:
-            self._take()
+        if not self._stopping:
+            self._read_ended(code)
             self._pass_on(RELOAD)
         if self._read_again:
             self._start_reading()

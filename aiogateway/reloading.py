@@ -1,8 +1,9 @@
-"""Taking up a changed configuration without an end: what SIGHUP sets off in a process that serves.
+"""Taking up a changed configuration without an end: what SIGHUP sets off.
 
 Rules: what is new is read and checked as a whole before anything changes, in a thread, so that requests go on; then
 all of it holds at once. Anything wrong with it is told, and changes nothing. One reading runs at a time; asking while
-it does makes it run once more.
+it does makes it run once more. Of several workers none reads files itself, so that all get the same, whatever becomes
+of the files meanwhile (`Shared`).
 """
 
 from __future__ import annotations
@@ -10,62 +11,38 @@ from __future__ import annotations
 import asyncio
 import pickle
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from aiogateway.app import Gateway
 from aiogateway.routes import Table
 from aiogateway.settings import ConfigError, Settings
-from aiogateway.settings.faults import Fault
+from aiogateway.settings.faults import ENVIRONMENT, Fault
 
 log = structlog.get_logger(__name__)
 
-# In the workers' folder: what the parent read last.
-SET: Final = "configuration"
+# What a reading for workers exits with when it found faults, and has told of them.
+REFUSED: Final = 3
 
 
-class Refused(Exception):
-    """The parent found faults in what it read, and has told of them.
+class Reading(NamedTuple):
+    """How reading the configuration again ended.
 
-    :ivar faults: each as one line.
+    :ivar table: what is to hold now; None when that is what holds already.
+    :ivar faults: why what was read last is not taken, each as a line; none when it is.
+    :ivar at: Unix time in seconds.
     """
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__(*faults)
-        self.faults = tuple(faults)
-
-
-class _Stored(NamedTuple):
-    """What a parent read, for its workers: a table's parts, or why there is none."""
-
-    table: tuple[object, object] | None
+    table: Table | None
     faults: tuple[str, ...]
+    at: float
 
 
-def store(folder: str, table: Table | None, faults: Sequence[str] = ()) -> None:
-    """Leave what was read for all workers, so that all get the same.
-
-    :param folder: theirs, which nobody else can write to: they trust what is in it.
-    """
-    stored = _Stored(None if table is None else (table.upstreams, table.routes), tuple(faults))
-    new = Path(folder, f"{SET}.new")
-    new.write_bytes(pickle.dumps(stored))
-    new.replace(Path(folder, SET))
-
-
-def stored(folder: str) -> Table:
-    """What the parent left.
-
-    :raises Refused: what it read was no good.
-    """
-    found: _Stored = pickle.loads(Path(folder, SET).read_bytes())
-    if found.table is None:
-        raise Refused(found.faults)
-    upstreams, routes = found.table
-    return Table(upstreams, routes)  # type: ignore[arg-type]  # a pickle has no types
+Reader = Callable[[], Reading | None]
 
 
 def tell(faults: Sequence[Fault]) -> tuple[str, ...]:
@@ -80,44 +57,149 @@ def tell(faults: Sequence[Fault]) -> tuple[str, ...]:
 class Certificate:
     """The public listener's certificate.
 
-    :ivar context: what handshakes use; connections that are made keep what they began with.
+    :param settings: name its files; one that is wrong there already is found before.
+    :ivar context: what the listener is made with; None when it speaks no TLS. Its handshakes go on with the newest
+        certificate, in a context that was complete before the first one saw it: one at work can't be changed without
+        a moment in which certificate and key don't fit.
+    :raises ConfigError: as `renew`.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.context = None if settings.tls_cert is None else self._context()
+        self.context = self._newest = None if settings.tls_cert is None else self._load()
+        if self.context is not None:
+            self.context.sni_callback = self._lead
 
-    def _context(self) -> ssl.SSLContext:
+    def renew(self) -> None:
+        """Take up what the files hold now. Connections that are made keep what they began with.
+
+        :raises ConfigError: they can't be read, or don't fit each other; nothing is changed then.
+        """
+        if self.context is not None:
+            self._newest = self._load()
+
+    def _load(self) -> ssl.SSLContext:
         """TLS 1.2 and up."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        self._put(context)
+        try:
+            # An empty password: without one OpenSSL would ask for it on the terminal.
+            context.load_cert_chain(self._settings.tls_cert or "", self._settings.tls_key, password="")
+        except OSError as error:  # OpenSSL's own is one of these
+            reason = str(error.strerror or type(error).__name__)
+            raise ConfigError([Fault(ENVIRONMENT, "GATEWAY_TLS_CERT", "", f"can't be used: {reason}")]) from error
         return context
 
-    def _put(self, context: ssl.SSLContext) -> None:
-        # An empty password: without one OpenSSL would ask for it on the terminal.
-        context.load_cert_chain(self._settings.tls_cert or "", self._settings.tls_key, password="")
+    def _lead(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        """Called in each handshake, whether the client names a server or not."""
+        if self._newest is not None and self._newest is not context:
+            connection.context = self._newest
 
-    def renew(self) -> None:
-        """Take up what the files hold now.
 
-        :raises OSError: they can't be read, or don't fit each other (`ssl.SSLError`); nothing is changed then.
-        """
-        if self.context is not None:
-            self._context()  # one that fails half way must not be the one at work
-            self._put(self.context)
+class Shared:
+    """What a parent read, for its workers: the newest set that was good, and how the last reading ended.
+
+    They are kept apart, so that a worker that is late still gets a good set that others have, though a reading after
+    it was refused.
+
+    :param folder: the workers', which nobody else can write to: they trust what is in it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._set = Path(folder, "configuration")
+        self._outcome = Path(folder, "outcome")
+        self._held = 0
+
+    def publish(self, table: Table) -> None:
+        """A reading went well."""
+        _replace(self._set, (time.monotonic_ns(), table.upstreams, table.routes))
+        _replace(self._outcome, (time.time(), ()))
+
+    def refuse(self, faults: Sequence[str]) -> None:
+        """A reading ended with faults."""
+        _replace(self._outcome, (time.time(), tuple(faults)))
+
+    def read(self) -> Reading | None:
+        """How the last reading ended, with the newest set unless this was asked before; None before the first."""
+        try:
+            at, faults = pickle.loads(self._outcome.read_bytes())  # first: the set is never older then
+            number, upstreams, routes = pickle.loads(self._set.read_bytes()) if self._set.exists() else (0, {}, ())
+        except FileNotFoundError:
+            return None
+        table = Table(upstreams, routes) if number > self._held else None
+        self._held = max(number, self._held)
+        return Reading(table, faults, at)
+
+
+def _replace(path: Path, content: tuple[Any, ...]) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(pickle.dumps(content))
+    new.replace(path)
+
+
+def read_alone(read: Callable[[], Table], certificate: Certificate) -> Reading:
+    """Read for the only process there is.
+
+    :param read: gives the table as it is by now; raises `ConfigError`.
+    """
+    try:
+        table = read()
+        certificate.renew()
+    except ConfigError as error:
+        return Reading(None, tell(error.faults), time.time())
+    return Reading(table, (), time.time())
+
+
+def read_for_workers(read: Callable[[], Table], shared: Shared) -> int:
+    """Read, and leave what was found for the workers; answers an exit code. Runs in a process of its own.
+
+    :param read: as `read_alone`'s.
+    """
+    try:
+        shared.publish(read())
+    except ConfigError as error:
+        shared.refuse(tell(error.faults))
+        return REFUSED
+    return 0
+
+
+def reading_ended(shared: Shared, certificate: Certificate, code: int) -> None:
+    """What a parent does once `read_for_workers` is over: workers to come begin with the newest certificate.
+
+    :param code: that process's exit code.
+    """
+    try:
+        if code == 0:
+            certificate.renew()
+        elif code != REFUSED:
+            log.error("reload refused, the old configuration goes on", reason="reading it failed", code=code)
+            shared.refuse(("reading the configuration failed: see the log",))
+    except (ConfigError, OSError) as error:
+        log.error("a reload can't be told to workers to come", reason=str(error))
+
+
+def read_as_worker(shared: Shared, certificate: Certificate) -> Reading | None:
+    """What the parent read, with the certificate that was checked with it; has that changed since, it alone stays."""
+    reading = shared.read()
+    # Who began just before this was told has the table by now, and may have the certificate of before.
+    if reading is None or (reading.table is None and reading.faults):
+        return reading
+    try:
+        certificate.renew()
+    except ConfigError as error:
+        lines = tuple(map(str, error.faults))
+        log.error("the certificate is not taken up, the old one goes on", fault=lines[0])
+        return reading._replace(faults=(*reading.faults, *lines))
+    return reading
 
 
 class Reloader:
-    """:param read: gives the table as it is now, at any length; raises `ConfigError` or `Refused`.
-    :param certificate: the public listener's.
-    """
+    """:param read: reads again, at any length; gives None when there is nothing to read."""
 
-    def __init__(self, gateway: Gateway, read: Callable[[], Table], certificate: Certificate) -> None:
+    def __init__(self, gateway: Gateway, read: Reader) -> None:
         self._gateway = gateway
         self._read = read
-        self._certificate = certificate
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -129,26 +211,18 @@ class Reloader:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            faults = await self._reload()
-            if faults:
-                self._gateway.reporter.reload_ended(faults)
-            else:
-                log.info(
-                    "reloaded", upstreams=len(self._gateway.table.upstreams), routes=len(self._gateway.table.routes)
-                )
+            try:
+                await self._reload()
+            except Exception:  # a fault of ours: the next set may do without it, so asking again must stay possible
+                log.exception("reload failed")
+                self._gateway.reporter.reload_ended(time.time(), ("taking it up failed: see the log",))
 
-    async def _reload(self) -> Sequence[str]:
-        """Why the old configuration goes on; nothing when the new one holds."""
-        try:
-            table = await asyncio.to_thread(self._read)
-            await asyncio.to_thread(self._certificate.renew)
-            self._gateway.reload(table)
-        except ConfigError as error:
-            return tell(error.faults)
-        except Refused as refused:
-            return refused.faults
-        except OSError as error:  # a file went away, or changed, after it was checked
-            reason = error.strerror or type(error).__name__
-            log.error("reload refused, the old configuration goes on", reason=reason)
-            return (reason,)
-        return ()
+    async def _reload(self) -> None:
+        gateway = self._gateway
+        reading = await asyncio.to_thread(self._read)
+        if reading is None:
+            return
+        if reading.table is not None:
+            gateway.reload(reading.table)
+            log.info("reloaded", upstreams=len(gateway.table.upstreams), routes=len(gateway.table.routes))
+        gateway.reporter.reload_ended(reading.at, reading.faults)

@@ -86,12 +86,13 @@ class Reporter:
         self.last_reload: dict[str, Any] | None = None
         self._describe()
 
-    def reload_ended(self, faults: Sequence[str]) -> None:
+    def reload_ended(self, at: float, faults: Sequence[str]) -> None:
         """The configuration was read again.
 
+        :param at: when, as Unix time in seconds.
         :param faults: why it was not taken; none when it was.
         """
-        self.last_reload = {"at": time.time(), "ok": not faults, "faults": list(faults[:FAULTS_TOLD])}
+        self.last_reload = {"at": at, "ok": not faults, "faults": list(faults[:FAULTS_TOLD])}
 
     def _describe(self) -> None:
         gauge = self._metrics.gauge

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -24,7 +25,7 @@ from aiogateway.board import Board
 from aiogateway.errors import Problem
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
-from aiogateway.reloading import Certificate, Reloader
+from aiogateway.reloading import Reader, Reading, Reloader
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
@@ -87,7 +88,9 @@ async def serve(
     public: socket.socket,
     admin: socket.socket,
     *,
-    read: Callable[[], Table],
+    read: Reader,
+    before: Reading | None = None,
+    tls: ssl.SSLContext | None = None,
     has_parent: bool = False,
     alongside: Alongside | None = None,
     on_ready: Callable[[], None] | None = None,
@@ -97,7 +100,9 @@ async def serve(
     :param counters: what limits count; shared with the other workers.
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
-    :param read: gives the table as it is by now (`reloading.Reloader`).
+    :param read: reads the configuration again (`reloading.Reloader`).
+    :param before: how it was read last, if it was before this process began.
+    :param tls: what the public listener speaks.
     :param has_parent: whether a parent process passes signals on.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
@@ -107,14 +112,18 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
     loop.add_signal_handler(signal.SIGQUIT, stop.insist)
-    certificate = Certificate(settings)
     gateway = Gateway(settings, table, counters, board, output)
-    reloader = Reloader(gateway, read, certificate)
+    if before is not None:
+        gateway.reporter.reload_ended(before.at, before.faults)
+    reloader = Reloader(gateway, read)
     # A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
-    loop.add_signal_handler(signal.SIGHUP, _nothing if has_parent else reloader.ask)
-    loop.add_signal_handler(RELOAD, reloader.ask if has_parent else _nothing)
+    told, ignored = (RELOAD, signal.SIGHUP) if has_parent else (signal.SIGHUP, RELOAD)
+    signal.signal(ignored, signal.SIG_IGN)
+    # Not the loop's: its end would give the signal its first meaning back, which is to end the process there and then.
+    signal.signal(told, lambda *_: loop.call_soon_threadsafe(reloader.ask))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(signal.signal, told, signal.SIG_IGN)
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
@@ -123,7 +132,6 @@ async def serve(
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        tls = certificate.context
         listening = await loop.create_server(
             server, sock=public, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=None if tls is None else HANDSHAKE
         )
@@ -151,10 +159,6 @@ async def serve(
 
         await stop.asked.wait()
         await _drain(gateway, server, stop_listening, stop)
-
-
-def _nothing() -> None:
-    """What is done about a signal that is for somebody else."""
 
 
 async def _end(task: asyncio.Task[None]) -> None:

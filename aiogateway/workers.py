@@ -22,10 +22,10 @@ import uvloop
 from aiogateway import linux, logs
 from aiogateway.board import Board, shared_folder, tell_of_crashes
 from aiogateway.parent import Parent
-from aiogateway.reloading import Refused, store, stored, tell
+from aiogateway.reloading import Certificate, Shared, read_alone, read_as_worker, read_for_workers, reading_ended
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, Alongside, serve
-from aiogateway.settings import ConfigError, Settings
+from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
 
@@ -91,22 +91,31 @@ def run(
     gc.set_threshold(*COLLECT_AFTER)
 
     several = settings.workers > 1
-    configuration = Configuration(read, table)
+    certificate = Certificate(settings)
     counters = SharedCounters(alone=not several)
+
+    def read_table() -> Table:
+        return read()[1]
 
     def work(folder: str | None, slot: int) -> int:
         output.start(shared=several)
+        shared = None if folder is None else Shared(folder)
+        before = None if shared is None else shared.read()
         with contextlib.closing(output):
             uvloop.run(
                 serve(
                     settings,
-                    configuration.table,
+                    table if before is None else before.table or table,
                     counters,
                     Board(folder, slot),
                     output,
                     public,
                     admin,
-                    read=configuration.read_again if folder is None else functools.partial(stored, folder),
+                    read=functools.partial(read_alone, read_table, certificate)
+                    if shared is None
+                    else functools.partial(read_as_worker, shared, certificate),
+                    before=before,
+                    tls=certificate.context,
                     has_parent=several,
                     alongside=alongside,
                     on_ready=on_ready,
@@ -126,35 +135,7 @@ def run(
                 settings.workers,
                 functools.partial(work, folder),
                 release,
-                read=functools.partial(configuration.read_for, folder),
-                take=functools.partial(configuration.take, folder),
+                read=functools.partial(read_for_workers, read_table, Shared(folder)),
+                read_ended=functools.partial(reading_ended, Shared(folder), certificate),
                 tell=functools.partial(tell_of_crashes, folder),
             ).run()
-
-
-class Configuration:
-    """The table that workers begin with, and reading it again.
-
-    :param read: reads all of it; raises `ConfigError`.
-    """
-
-    def __init__(self, read: Callable[[], tuple[Settings, Table]], table: Table) -> None:
-        self._read = read
-        self.table = table
-
-    def read_again(self) -> Table:
-        """:raises ConfigError: it has faults now."""
-        return self._read()[1]
-
-    def read_for(self, folder: str) -> int:
-        """Read, and leave what was found for the workers; answers an exit code. Runs in a process of its own."""
-        try:
-            store(folder, self.read_again())
-        except ConfigError as error:
-            store(folder, None, tell(error.faults))
-        return 0
-
-    def take(self, folder: str) -> None:
-        """Have workers to come begin with what was read, if that is any good."""
-        with contextlib.suppress(Refused):
-            self.table = stored(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from itertools import pairwise
@@ -22,12 +23,12 @@ logs.configure("info", "json")
 stopped = []
 
 def read():
-    os.write(1, b"reading %d\\n" % os.getppid())
+    os.write(1, b"reading %d\\n" % os.getpid())
     time.sleep(0.1)
     return int(sys.argv[2])
 
-def take():
-    os.write(1, b"taken %d\\n" % os.getpid())
+def ended(code):
+    os.write(1, b"ended %d\\n" % code)
 
 def work(slot):
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
@@ -42,7 +43,7 @@ def work(slot):
         raise RuntimeError("on purpose")
     return int(sys.argv[1])
 
-sys.exit(Parent(2, work, lambda: os.write(1, b"released\\n"), read=read, take=take, tell=lambda on: None).run())
+sys.exit(Parent(2, work, lambda: os.write(1, b"released\\n"), read=read, read_ended=ended, tell=lambda on: None).run())
 """
 # A worker ends at once. The time of its start is printed.
 HASTY = """
@@ -56,11 +57,10 @@ def work(slot):
     os.write(1, b"up %.3f\\n" % time.monotonic())
     return 1
 
-sys.exit(
-    Parent(
-        1, work, lambda: None, read=lambda: 0, take=lambda: None, tell=lambda on: os.write(1, b"crashing %d\\n" % on)
-    ).run()
-)
+def tell(on):
+    os.write(1, b"crashing %d\\n" % on)
+
+sys.exit(Parent(1, work, lambda: None, read=lambda: 0, read_ended=lambda code: None, tell=tell).run())
 """
 
 
@@ -123,7 +123,7 @@ def test_what_is_read_again_is_read_once_and_told_to_every_worker() -> None:
     with running(STEADY, "0", "0") as program:
         pids = program.lines("up", 2)
         program.signal(signal.SIGHUP)
-        assert len(program.lines("taken", 1)) == 1
+        assert program.lines("ended", 1) == ["0"]
         assert sorted(program.lines("told", 2)) == sorted(pids)
         program.signal(signal.SIGTERM)
         assert program.ended() == 0
@@ -136,7 +136,7 @@ def test_asking_while_it_is_read_has_it_read_once_more() -> None:
         iter_to(program.line, "reading")
         for _ in range(5):
             program.signal(signal.SIGHUP)
-        seen = iter_to(program.line, "taken") + iter_to(program.line, "taken")
+        seen = iter_to(program.line, "ended") + iter_to(program.line, "ended")
         assert sum(line.startswith("reading") for line in seen) == 1
         program.signal(signal.SIGTERM)
         rest = list(iter(program.line, ""))
@@ -144,15 +144,26 @@ def test_asking_while_it_is_read_has_it_read_once_more() -> None:
         assert program.ended() == 0
 
 
-def test_a_reader_that_dies_changes_nothing_and_is_told() -> None:
+def test_a_reader_that_fails_is_told_to_every_worker_too() -> None:
     with running(STEADY, "0", "3") as program:
+        pids = program.lines("up", 2)
+        program.signal(signal.SIGHUP)
+        assert program.lines("ended", 1) == ["3"]
+        assert sorted(program.lines("told", 2)) == sorted(pids)
+        program.signal(signal.SIGTERM)
+        assert program.ended() == 0
+
+
+def test_a_stop_ends_the_reading_and_nobody_is_told_of_it() -> None:
+    with running(STEADY.replace("time.sleep(0.1)", "time.sleep(60)"), "0", "0") as program:
         program.lines("up", 2)
         program.signal(signal.SIGHUP)
-        line = next(line for line in iter(program.line, "") if "reload refused" in line)
-        assert '"level":"error"' in line
+        (reader,) = re.findall(r"\d+", iter_to(program.line, "reading")[-1])
         program.signal(signal.SIGTERM)
-        assert not [line for line in iter(program.line, "") if line.startswith(("taken", "told"))]
+        rest = list(iter(program.line, ""))
+        assert not [line for line in rest if line.startswith(("ended", "told"))]
         assert program.ended() == 0
+        assert gone(int(reader))
 
 
 def test_a_stop_ends_the_wait_for_a_replacement() -> None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, cast
 
@@ -99,6 +99,11 @@ class ClientConnection(Receiving):
             self._terms.door.leave(self._place)
             self._place = None
         super().connection_lost(exc)
+
+    def unanswered(self) -> Callable[[], bool] | None:
+        """Tells whether the request that has no answer yet still has none; None when there is no such request."""
+        request = self._current_request
+        return None if request is None else lambda: self._current_request is request
 
     async def drained(self) -> None:
         """Wait until the client has read enough for more to be written, however long that takes."""

@@ -84,6 +84,10 @@ class Server(web.Server):
             for connection, transport in self._connections.items()
         )
 
+    def unanswered(self) -> list[Callable[[], bool]]:
+        """For each request that has no answer yet, what tells whether that is so still."""
+        return [still for connection in map(_ours, self.connections) if (still := connection.unanswered()) is not None]
+
     def end_streams(self, problem: Problem) -> int:
         """Tell event streams why they end, each where it may; answers how many there are."""
         streams = [stream for each in self.connections if (stream := _ours(each).stream) is not None]

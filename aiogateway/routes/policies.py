@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from aiogateway.settings import values
@@ -152,13 +153,23 @@ def _environment_name(value: object) -> str:
 def _certificates(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be the path of a file")
+    read_certificates(value)
+    return value
+
+
+def read_certificates(path: str) -> str:
+    """Certificates as `ssl` takes them, less what stands between them in other letters than ASCII's.
+
+    :raises ValueError: there are none in the file, or it can't be read.
+    """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=value)
-    except ssl.SSLError:
+        found = Path(path).read_bytes().decode("ascii", "ignore")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)
+    except (ssl.SSLError, ValueError):  # of an empty text it says the latter, and so of a path with a NUL in it
         raise ValueError("must be certificates in PEM") from None
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from None
-    return value
+    return found
 
 
 ROUTE_KEYS: Final[Mapping[str, Key]] = {

@@ -34,7 +34,8 @@ METHOD_ORDER: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 class Upstream:
     """A service. `urls` are its destinations: scheme, host, port and base path, without a trailing slash.
 
-    Times are in seconds; `eject_rate` is a share of failed requests.
+    Times are in seconds; `eject_rate` is a share of failed requests. `authorities` is what `ca_file` held when the
+    table was read: nobody looks into the file again, so that all workers trust the same, whatever becomes of it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Upstream:
     eject_window: float
     eject_time: float
     ca_file: str | None
+    authorities: str | None = field(repr=False)
     server_name: str | None
     pool: PoolSettings
     sources: Mapping[str, str] = field(repr=False)

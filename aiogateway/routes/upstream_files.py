@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiogateway.routes.files import Document
-from aiogateway.routes.policies import UPSTREAM_KEYS
+from aiogateway.routes.policies import UPSTREAM_KEYS, read_certificates
 from aiogateway.routes.table import Upstream
 from aiogateway.settings import Settings
 from aiogateway.settings.faults import ENVIRONMENT, Fault, meant, shown
@@ -102,10 +102,19 @@ def _upstream(
         complete = False
     if not complete:
         return None
+    authorities = None
+    if values["ca_file"] is not None:
+        try:
+            authorities = read_certificates(values["ca_file"])
+        except ValueError as error:  # it has changed since its key was checked
+            faults.append(Fault(sources["ca_file"], f"[{name}]", "ca_file", str(error)))
+            return None
     for setting in POOL_FIELDS:
         sources[f"pool_{setting}"] = settings.pool_source(name, setting)
     urls = values.pop("url")
-    return Upstream(name=name, urls=urls, **values, pool=settings.pool_for(name), sources=sources)
+    return Upstream(
+        name=name, urls=urls, **values, authorities=authorities, pool=settings.pool_for(name), sources=sources
+    )
 
 
 def sources_of(keys: dict[str, tuple[Any, str]]) -> list[str]:

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from yarl import URL
 
@@ -45,7 +44,6 @@ class UpstreamClient:
         self.budget = Budget(deadlines.clock)
         self.exhausted = metrics.count(families.RETRY_BUDGET, upstream.name)
         self._clock = deadlines.clock
-        self._trusted = trusted_by(upstream)
         self._site = Site(upstream, tls_context(upstream), open_session(), deadlines, metrics, self.overflows)
         self._chance = chance
         self._balancer = BALANCERS[upstream.balance](chance)
@@ -104,11 +102,9 @@ class UpstreamClient:
             destination.health.sweep()
 
     def goes_on_as(self, upstream: Upstream) -> bool:
-        """Whether `update` will do for another description of the same upstream; other TLS takes a new client.
-
-        :raises OSError: its certificates can't be read.
-        """
-        return trusted_by(upstream) == self._trusted and upstream.server_name == self.upstream.server_name
+        """Whether `update` will do for another description of the same upstream; other TLS takes a new client."""
+        before = self.upstream
+        return (upstream.authorities, upstream.server_name) == (before.authorities, before.server_name)
 
     def update(self, upstream: Upstream) -> None:
         """Go on by another description of the same upstream. Destinations that remain keep their connections.
@@ -153,11 +149,6 @@ class UpstreamClient:
         self.retire()
         await asyncio.gather(*self._watching, return_exceptions=True)
         await self._site.session.close()
-
-
-def trusted_by(upstream: Upstream) -> bytes | None:
-    """What an upstream's bundle of certificates holds; None without one."""
-    return None if upstream.ca_file is None else Path(upstream.ca_file).read_bytes()
 
 
 def _watched(upstream: Upstream) -> tuple[object, ...]:

@@ -36,9 +36,9 @@ _DETAILS = {
 
 def tls_context(upstream: Upstream) -> ssl.SSLContext | bool:
     """How an `https` destination is verified; the default store unless the upstream names a bundle of its own."""
-    if upstream.ca_file is None:
+    if upstream.authorities is None:
         return True
-    context = ssl.create_default_context(cafile=upstream.ca_file)
+    context = ssl.create_default_context(cadata=upstream.authorities)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -117,3 +118,11 @@ def test_the_demo_prints_lines_that_work(demo: Gateway) -> None:
     eventually(lambda: "curl" in demo.output, "curl lines are printed")
     assert str(demo.port) in demo.output
     assert str(demo.admin_port) in demo.output
+
+
+def test_a_hangup_has_its_table_read_again_and_ends_nothing(demo: Gateway, bearer: str) -> None:
+    demo.process.send_signal(signal.SIGHUP)
+    eventually(lambda: '"reloaded' in demo.output, "the packaged table is read again", within=20)
+    files = multipart("xyz", user_of(bearer), b"small")
+    fields = (bearer, "Content-Type: multipart/form-data; boundary=xyz")
+    assert demo.send("POST", "/v2/fetch-pdf", *fields, body=files).status == 200

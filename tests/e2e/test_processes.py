@@ -267,8 +267,15 @@ def test_the_parent_stays_as_small_as_it_was(two_workers: Gateway) -> None:
             os.kill(victim, signal.SIGKILL)
         eventually(lambda: len(set(children(parent)) - before) == 2, "both are replaced", within=20)
 
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{parent}/fd"))
+
+    def resident() -> int:
+        return int(Path(f"/proc/{parent}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     replace_all()
-    descriptors = len(os.listdir(f"/proc/{parent}/fd"))
+    before = descriptors(), resident()
     for _ in range(3):
         replace_all()
-    assert len(os.listdir(f"/proc/{parent}/fd")) == descriptors
+    assert descriptors() == before[0]
+    assert resident() < before[1] + (1 << 20)

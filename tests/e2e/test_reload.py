@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trustme
 
 from .harness import (
     PATIENT,
@@ -231,29 +235,43 @@ class Asking(threading.Thread):
             client.sock.close()
 
 
+def asked(clients: list[Asking], least: int = 0) -> int:
+    """How often they asked; 0 while that is less than `least`."""
+    count = sum(client.asked for client in clients)
+    return count if count >= least else 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_reloads_in_a_row_under_load_fail_no_request(config: Config, other: Backend, workers: int) -> None:
-    other.serve(reply(200, b"ok"), at="/b/x")
+def test_reloads_in_a_row_under_load_fail_no_request(
+    config: Config, backend: Backend, other: Backend, workers: int
+) -> None:
+    path = backend.serve(reply(200, b"ok"))
+    other.serve(reply(200, b"ok"), at=path)
+    one, both = at(backend), f'url = ["{backend.url}", "{other.url}"], {PATIENT}, balance = "round_robin"'
     sets: list[Callable[[], None]] = [
-        lambda: config.write({"b": at(other), "c": at(other)}),
-        lambda: config.write({"b": f'url = "{other.url}", balance = "round_robin"'}),
+        lambda: config.write({"b": one, "c": one}, 'path = "/more/{x}"\nupstream = "b"\n'),
+        lambda: config.write({"b": both, "c": one}),
         config.spoil,
-        lambda: config.write({"a": at(other), "b": at(other)}, 'path = "/more/{x}"\nupstream = "b"\n'),
+        lambda: config.write({"b": at(other)}),
+        lambda: config.write({"another": one}, 'path = "/b/{rest:path}"\nupstream = "another"\n'),
     ]
-    config.write({"b": at(other)})
+    config.write({"b": one})
     stop = threading.Event()
     with running(config.folder, GATEWAY_WORKERS=str(workers)) as gateway:
-        clients = [Asking(gateway, "/b/x", stop) for _ in range(8)]
+        eventually(lambda: workers == 1 or len(children(gateway.process.pid)) == 2, "all processes run")
+        clients = [Asking(gateway, path, stop) for _ in range(16)]
         for client in clients:
             client.start()
-        for number in range(12):
-            sets[number % len(sets)]()
-            reload(gateway, 1, "reload refused" if sets[number % len(sets)] == config.spoil else "reloaded")
+        for change in sets * 2:
+            before = asked(clients)
+            change()
+            reload(gateway, *((1, "reload refused") if change == config.spoil else (workers, "reloaded")))
+            eventually(partial(asked, clients, before + 30), "they go on asking", within=20)
         stop.set()
         for client in clients:
             client.join()
         assert [client.wrong for client in clients if client.wrong] == []
-        assert sum(client.asked for client in clients) > 100
+        assert other.seen(path) and backend.seen(path)
 
 
 def test_files_that_went_away_change_nothing(config: Config, backend: Backend) -> None:
@@ -271,3 +289,70 @@ def test_a_removed_route_is_refused_on_a_kept_connection_too(config: Config, bac
         config.write({"b": at(backend)})
         reload(gateway)
         assert_problem(client.ask(request("GET", "/c/x")), "route_not_found")
+
+
+def test_a_request_that_has_yet_to_come_to_a_removed_upstream_still_gets_there(config: Config, other: Backend) -> None:
+    """It goes by the old table, and its upstream's session must wait for it."""
+    other.serve(reply(200, b"ok"), at="/b/slow")
+    config.write({"b": at(other), "c": at(other)})
+    with running(config.folder) as gateway, gateway.client() as client:
+        whole = request("POST", "/b/slow", body=b"abcdef")
+        client.send(whole[:-3])
+        eventually(lambda: active(gateway) == 1, "the request is in hand")
+        config.write({"c": at(other)})
+        reload(gateway)
+        assert client.silent(2.5)  # longer than it takes to close what nothing goes over
+        client.sock.sendall(whole[-3:])
+        assert client.read().data == b"ok"
+
+
+def active(gateway: Gateway) -> int:
+    count: int = gateway.admin("/admin/upstreams").json()["gateway"]["active"]
+    return count
+
+
+def test_workers_that_begin_after_a_refusal_say_so_and_need_no_file(
+    config: Config, tls_backend: Backend, authority: trustme.CA
+) -> None:
+    tls_backend.serve(reply(200, b"ok"), at="/b/x")
+    bundle = config.folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    config.write({"b": f'{at(tls_backend)}, ca_file = "{bundle}"'})
+    with running(config.folder, GATEWAY_WORKERS="2") as gateway:
+        eventually(lambda: len(children(gateway.process.pid)) == 2, "two workers run")
+        bundle.write_text("no certificate")
+        reload(gateway, 1, "reload refused")
+        eventually(lambda: gauge(gateway) == ["0.0"], "the metric says so", within=10)
+        before = set(children(gateway.process.pid))
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(set(children(gateway.process.pid)) - before) == 2, "both are replaced", within=20)
+        assert every_worker(gateway, lambda: gateway.get("/b/x").data == b"ok")
+        assert gauge(gateway) == ["0.0"]
+        assert "ca_file" in str(gateway.admin("/admin/upstreams").json()["gateway"]["reload"]["faults"])
+
+
+def test_a_bundle_that_is_renewed_in_its_place_is_taken_up(
+    config: Config, tls_backend: Backend, authority: trustme.CA
+) -> None:
+    tls_backend.serve(reply(200, b"ok"), at="/b/x")
+    bundle = config.folder / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    config.write({"b": f'{at(tls_backend)}, ca_file = "{bundle}"'})
+    with running(config.folder) as gateway:
+        assert_problem(gateway.get("/b/x"), "upstream_tls")
+        authority.cert_pem.write_to_path(str(bundle))
+        reload(gateway)
+        assert gateway.get("/b/x").data == b"ok"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_asking_while_it_ends_ends_it_no_other_way(config: Config, backend: Backend, workers: int) -> None:
+    config.write({"b": at(backend)})
+    with running(config.folder, GATEWAY_WORKERS=str(workers)) as gateway:
+        gateway.process.send_signal(signal.SIGTERM)
+        while gateway.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(gateway.process.pid, signal.SIGHUP)
+            time.sleep(0.002)
+        gateway.ended()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ from .harness import (
     Gateway,
     Peer,
     Wire,
+    children,
     elapsed,
     eventually,
     reply,
@@ -170,6 +172,30 @@ def test_a_certificate_with_another_key_changes_nothing(tmp_path: Path, files: P
         sock, after = handshake(gateway, authority)
         sock.close()
         assert after == before
+
+
+def test_workers_that_begin_after_a_refusal_show_the_last_good_certificate(
+    tmp_path: Path, files: Path, authority: trustme.CA
+) -> None:
+    settings = put(tmp_path, authority.issue_cert("gateway.test"))
+    with running(files / "config", GATEWAY_WORKERS="2", **settings) as gateway:
+        eventually(lambda: len(children(gateway.process.pid)) == 2, "two workers run")
+        put(tmp_path, authority.issue_cert("gateway.test"))
+        gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: gateway.output.count('"reloaded') == 2, "it is taken up", within=20)
+        sock, renewed = handshake(gateway, authority)
+        sock.close()
+        authority.issue_cert("gateway.test").private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+        gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: '"reload refused' in gateway.output, "it is refused", within=20)
+        before = set(children(gateway.process.pid))
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(set(children(gateway.process.pid)) - before) == 2, "both are replaced", within=20)
+        for _ in range(6):
+            sock, after = handshake(gateway, authority)
+            sock.close()
+            assert after == renewed
 
 
 def test_old_versions_of_tls_are_refused(secure: Gateway, authority: trustme.CA) -> None:

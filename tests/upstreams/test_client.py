@@ -276,4 +276,6 @@ async def test_other_tls_takes_another_client(tmp_path: Path, authority: trustme
         assert not client.goes_on_as(described(tmp_path / "b", "https://c"))
         assert not client.goes_on_as(described(tmp_path / "c", "https://c", ca_file=str(ca_file), server_name="d"))
         trustme.CA().cert_pem.write_to_path(str(ca_file))
-        assert not client.goes_on_as(first), "the same file with another certificate in it"
+        renewed = described(tmp_path / "d", "https://c", ca_file=str(ca_file))
+        assert not client.goes_on_as(renewed), "the same file with another certificate in it"
+        assert client.goes_on_as(first), "what was read is not read again"

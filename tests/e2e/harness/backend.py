@@ -132,7 +132,7 @@ def _once_read(data: bytes) -> Answer:
 class Backend:
     """A listening socket on 127.0.0.1 with a thread per connection. Close it, or use it as a context manager."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0, host: str = "127.0.0.1") -> None:
         self._tls = tls
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
@@ -142,7 +142,7 @@ class Backend:
         self.connections: list[Connection] = []
         self.requests: list[Seen] = []
         self.most_open = 0
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self._listener = socket.create_server((host, port), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https://localhost' if tls else 'http://127.0.0.1'}:{self.port}"
         self._start(self._accept)

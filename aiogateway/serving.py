@@ -148,11 +148,11 @@ async def serve(
         if on_ready is not None:
             on_ready()
 
-        async def stop_listening() -> None:
+        def stop_listening() -> asyncio.Future[list[object]]:
             queue = public.dup()
             listening.close()
             handshake = None if tls is None else HANDSHAKE
-            await _take_queued(
+            return _take_queued(
                 queue,
                 lambda sock: loop.connect_accepted_socket(server, sock, ssl=tls, ssl_handshake_timeout=handshake),
             )
@@ -166,25 +166,30 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _take_queued(listener: socket.socket, take: Callable[[socket.socket], Awaitable[object]]) -> None:
+def _take_queued(
+    listener: socket.socket, take: Callable[[socket.socket], Awaitable[object]]
+) -> asyncio.Future[list[object]]:
     """Serve those that connected before the socket closes: the kernel would reset them."""
     with contextlib.closing(listener):
+        listener.setblocking(False)
         taken = []
         with contextlib.suppress(OSError):  # the queue is empty, or descriptors are short
             while True:
                 sock = listener.accept()[0]
                 sock.setblocking(False)
                 taken.append(asyncio.ensure_future(take(sock)))
-    await asyncio.gather(*taken, return_exceptions=True)  # a client that leaves again is nobody's fault
+    return asyncio.gather(*taken, return_exceptions=True)  # a client that leaves again is nobody's fault
 
 
-async def _drain(gateway: Gateway, server: Server, stop_listening: Callable[[], Awaitable[None]], stop: Stop) -> None:
+async def _drain(
+    gateway: Gateway, server: Server, stop_listening: Callable[[], asyncio.Future[list[object]]], stop: Stop
+) -> None:
     settings = gateway.settings
     gateway.unready.add("draining")
     log.info("draining", in_flight=server.busy())
     await stop.wait(settings.drain_delay)
     server.pre_shutdown()
-    await stop_listening()
+    queued = stop_listening()
     loop = asyncio.get_running_loop()
     now = loop.time()
     end, streams_until, quiet_since, seen = now + settings.drain_timeout, now + settings.drain_timeout / 2, now, -1
@@ -192,9 +197,11 @@ async def _drain(gateway: Gateway, server: Server, stop_listening: Callable[[], 
         now = loop.time()
         if now >= streams_until:
             server.end_streams(Problem("draining"))
-        if server.busy() or seen != server.requests_count:
+        if server.busy() or not queued.done() or seen != server.requests_count:
             quiet_since, seen = now, server.requests_count
         elif not server.connections or now - quiet_since >= QUIET:
             break
+    queued.cancel()
+    await asyncio.wait((queued,))
     if cut := server.cut_off():
         log.warning("requests in flight were cut off", count=cut)

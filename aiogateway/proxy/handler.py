@@ -24,6 +24,7 @@ from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
+from aiogateway.proxy.shelf import Shelf
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
 
@@ -47,6 +48,7 @@ class ProxyHandler:
         self._settings = settings
         self._attempts = Attempts(clients, deadlines, metrics, idle=settings.idle_timeout)
         self._bodies = bodies
+        self._shelf = Shelf()
         self._relocate = {
             name: {
                 origin(destination.url.partition(":")[0].encode(), destination.host): destination.base
@@ -100,4 +102,4 @@ class ProxyHandler:
             stream_idle = settings.stream_idle_timeout
             exchange.establish(stream_idle)
             return EventAnswer(exchange, [lines], stream_idle=stream_idle)
-        return UpstreamResponse(exchange, [lines])
+        return UpstreamResponse(exchange, [lines], self._shelf)

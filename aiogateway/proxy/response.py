@@ -10,7 +10,6 @@ client's connection, which is the only way to say that the answer is not complet
 
 from __future__ import annotations
 
-import math
 import time
 from functools import lru_cache
 from typing import Any, Final
@@ -24,11 +23,10 @@ from aiogateway.proxy.exchange import Exchange, write_chunk
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.request import Request
+from aiogateway.proxy.shelf import Shelf
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
-# Bytes still to come of an answer, up to which they are taken from the upstream whether the client reads or not.
-HELD: Final = 512 * 1024
 
 
 @lru_cache(maxsize=512)
@@ -116,17 +114,22 @@ class UpstreamResponse(Response):
 
     :param exchange: past its head; this response ends it.
     :param lines: what goes on of the upstream's fields, `Content-Length` and framing aside.
+    :param shelf: where the rest may stand while the client reads; None for nowhere.
     :param stream_idle: for an event stream, seconds in which the client must read something.
     """
 
-    __slots__ = ("_chunked", "_sized", "exchange")
+    __slots__ = ("_chunked", "_shelf", "_shelved", "_sized", "exchange")
 
-    def __init__(self, exchange: Exchange, lines: list[bytes], *, stream_idle: float | None = None) -> None:
+    def __init__(
+        self, exchange: Exchange, lines: list[bytes], shelf: Shelf | None = None, *, stream_idle: float | None = None
+    ) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
         self.stream_idle = stream_idle
         self._chunked = self._sized = False
+        self._shelf = shelf
+        self._shelved = 0
 
     def _head(self) -> bytes:
         """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""
@@ -174,13 +177,15 @@ class UpstreamResponse(Response):
         except BaseException:
             exchange.abort()
             raise
+        finally:
+            if self._shelf is not None and self._shelved:
+                self._shelf.give_back(self._shelved)
         exchange.finish()
 
     async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
         request.write(head)
         exchange.read_plainly()
         record = request.record
-        patient = int(exchange.message.headers[CONTENT_LENGTH]) - HELD if self._sized else math.inf
         chunk = arrived or await exchange.read()
         while chunk:
             record.bytes_out += len(chunk)
@@ -188,12 +193,24 @@ class UpstreamResponse(Response):
                 write_chunk(request.write, chunk)
             else:
                 request.write(chunk)
-            if request.must_wait and record.bytes_out < patient:
+            if request.must_wait and not self._shelve(record.bytes_out):
                 await self.wait_for_client()
             chunk = await exchange.read()
         record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
+
+    def _shelve(self, sent: int) -> bool:
+        """Whether the rest is taken from the upstream now, whether the client reads or not.
+
+        :param sent: bytes of the body so far.
+        """
+        if self._shelved or self._shelf is None or not self._sized:
+            return self._shelved > 0
+        left = int(self.exchange.message.headers[CONTENT_LENGTH]) - sent
+        if self._shelf.take(left):
+            self._shelved = left
+        return self._shelved > 0
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

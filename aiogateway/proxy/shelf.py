@@ -1,0 +1,29 @@
+"""Room for the rest of answers whose clients read slowly, so that they hold no connection to an upstream.
+
+Owns how much of one worker's memory that may take in all: clients that ask and never read must not be able to fill it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Bytes of one answer, and of all.
+MOST: Final = 512 * 1024
+ROOM: Final = 64 << 20
+
+
+class Shelf:
+    """:param room: bytes in all."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self.room = room
+
+    def take(self, count: int) -> bool:
+        """Have room for so many bytes, if there is any; what is taken must be given back."""
+        if not 0 < count <= min(MOST, self.room):
+            return False
+        self.room -= count
+        return True
+
+    def give_back(self, count: int) -> None:
+        self.room += count

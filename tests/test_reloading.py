@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from aiogateway.reloading import REFUSED, Certificate, Shared, read_alone, read_as_worker, read_for_workers
+from aiogateway.app import Gateway
+from aiogateway.board import Board
+from aiogateway.output import Output
+from aiogateway.reloading import (
+    REFUSED,
+    Certificate,
+    Reading,
+    Reloader,
+    Shared,
+    read_alone,
+    read_as_worker,
+    read_for_workers,
+)
+from aiogateway.report import Reporter
 from aiogateway.routes import Table
 from aiogateway.settings import ConfigError, Fault, Settings
+from aiogateway.stores import SharedCounters
+from tests.clock import eventually
 from tests.config_folders import load
 
 FAULT = Fault("routes/a.toml", "GET /a", "upstrem", "unknown key")
@@ -115,3 +134,29 @@ def test_a_worker_that_began_with_the_newest_table_looks_for_the_certificate_all
     with capture_logs():
         reading = read_as_worker(began, certificate)
     assert reading is not None and reading.table is None and "GATEWAY_TLS_CERT" in reading.faults[0]
+
+
+async def test_a_fault_of_ours_is_logged_and_counted_and_the_next_reading_is_made(tmp_path: Path) -> None:
+    outcomes: Iterator[Exception | Reading] = iter([ZeroDivisionError("on purpose"), Reading(None, (), 1.0)])
+
+    def read() -> Reading:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    counters = SharedCounters(alone=True)
+    gateway = Gateway(Settings(auth_mode="off"), table_of(tmp_path, "x"), counters, Board(), Output())
+    reloader = Reloader(gateway, read)
+    with contextlib.closing(counters), capture_logs() as lines:
+        running = asyncio.create_task(reloader.run())
+        for ok in (False, True):
+            reloader.ask()
+            await eventually(partial(ended, gateway.reporter, ok), "it is over")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [line["event"] for line in lines] == ["reload failed"]
+
+
+def ended(reporter: Reporter, ok: bool) -> bool:
+    return reporter.last_reload is not None and reporter.last_reload["ok"] is ok

@@ -243,5 +243,7 @@ class Attempts:
 
 
 def _reason(result: Exchange | Failed) -> str:
-    """Why a request could be repeated; empty for no reason."""
-    return result.reason if isinstance(result, Failed) else STATUSES.get(result.message.code, "")
+    """Why a request could be repeated; empty for no reason, as when hints were passed on already."""
+    if isinstance(result, Failed):
+        return result.reason
+    return "" if result.hinted else STATUSES.get(result.message.code, "")

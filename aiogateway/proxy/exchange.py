@@ -61,6 +61,7 @@ class Exchange:
         "_sent",
         "_timeout",
         "_upload",
+        "hinted",
         "message",
         "payload",
     )
@@ -89,6 +90,7 @@ class Exchange:
         self._headed = False
         self._sent = False
         self._over = False
+        self.hinted = False
         self.payload: StreamReader = EMPTY_PAYLOAD
 
     async def send(self, data: bytes, rest: Rest | None, *, chunked: bool, bodiless: bool, interim: Interim) -> None:
@@ -117,6 +119,7 @@ class Exchange:
                     break
                 connection.saw_interim()
                 if message.code == 103:
+                    self.hinted = True
                     interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
                 elif message.code not in (100, 102):
                     raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")

@@ -224,6 +224,15 @@ def test_an_error_of_the_only_destination_is_repeated_a_bounded_number_of_times(
         assert len(backend.seen(path)) == 3
 
 
+def test_hints_that_were_passed_on_are_not_followed_by_another_try(tmp_path: Path, backend: Backend) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+    path = backend.serve(hints + reply(503), "/b")
+    upstream = f'url = "{backend.url}", eject_after = 1000, eject_rate = 1.0'
+    with running(table(tmp_path, {"b": upstream}, b="retry = true")) as gateway:
+        answer = gateway.get(path)
+        assert (answer.status, len(answer.interim), len(backend.seen(path))) == (503, 1, 1)
+
+
 def test_retries_never_multiply_the_load_of_a_failing_service(tmp_path: Path, backend: Backend) -> None:
     path = backend.serve(reply(503), "/b")
     upstream = f'url = "{backend.url}", eject_after = 1000, eject_rate = 1.0'

@@ -109,19 +109,11 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
-    loop.add_signal_handler(signal.SIGQUIT, stop.insist)
     gateway = Gateway(settings, table, counters, board, output)
     if before is not None:
         gateway.reporter.reload_ended(before.at, before.faults)
     reloader = Reloader(gateway, read)
-    # A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
-    told, ignored = (RELOAD, signal.SIGHUP) if has_parent else (signal.SIGHUP, RELOAD)
-    signal.signal(ignored, signal.SIG_IGN)
-    # Not the loop's: its end would give the signal its first meaning back, which is to end the process there and then.
-    signal.signal(told, lambda *_: loop.call_soon_threadsafe(reloader.ask))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
+    told = _take_signals(stop, reloader, has_parent=has_parent)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(signal.signal, told, signal.SIG_IGN)
         if alongside is not None:
@@ -136,12 +128,7 @@ async def serve(
             server, sock=public, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=None if tls is None else HANDSHAKE
         )
         stack.callback(listening.close)
-        admin_runner = web.AppRunner(
-            admin_app(gateway), access_log=None, keepalive_timeout=settings.keepalive_timeout, shutdown_timeout=CLOSING
-        )
-        await admin_runner.setup()
-        stack.push_async_callback(admin_runner.cleanup)
-        await web.SockSite(admin_runner, admin, backlog=BACKLOG).start()
+        await _serve_admin(stack, gateway, admin)
         reloading = asyncio.create_task(reloader.run())
         stack.push_async_callback(_end, reloading)
         gateway.unready.discard("starting")
@@ -159,6 +146,35 @@ async def serve(
 
         await stop.asked.wait()
         await _drain(gateway, server, stop_listening, stop)
+
+
+def _take_signals(stop: Stop, reloader: Reloader, *, has_parent: bool) -> signal.Signals:
+    """Have signals do what they mean; answers the one that asks for a reload.
+
+    A hangup, or a signal to the whole group, reaches workers too: they go by their parent's word.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.ask if has_parent else stop.ask_or_insist)
+    loop.add_signal_handler(signal.SIGQUIT, stop.insist)
+    told, ignored = (RELOAD, signal.SIGHUP) if has_parent else (signal.SIGHUP, RELOAD)
+    signal.signal(ignored, signal.SIG_IGN)
+    # Not the loop's: its end would give the signal its first meaning back, which is to end the process there and then.
+    signal.signal(told, lambda *_: loop.call_soon_threadsafe(reloader.ask))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)  # a parent blocks them until they can be taken
+    return told
+
+
+async def _serve_admin(stack: contextlib.AsyncExitStack, gateway: Gateway, sock: socket.socket) -> None:
+    runner = web.AppRunner(
+        admin_app(gateway),
+        access_log=None,
+        keepalive_timeout=gateway.settings.keepalive_timeout,
+        shutdown_timeout=CLOSING,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, sock, backlog=BACKLOG).start()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

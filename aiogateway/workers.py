@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -21,8 +22,17 @@ import uvloop
 
 from aiogateway import linux, logs
 from aiogateway.board import Board, shared_folder, tell_of_crashes
+from aiogateway.output import Output
 from aiogateway.parent import Parent
-from aiogateway.reloading import Certificate, Shared, read_alone, read_as_worker, read_for_workers, reading_ended
+from aiogateway.reloading import (
+    Certificate,
+    Reader,
+    Shared,
+    read_alone,
+    read_as_worker,
+    read_for_workers,
+    reading_ended,
+)
 from aiogateway.routes import Table
 from aiogateway.serving import BACKLOG, Alongside, serve
 from aiogateway.settings import Settings
@@ -79,6 +89,30 @@ def run(
         return 1
     for note in notes(settings):
         log.warning(note)
+    _tune(settings)
+    several = settings.workers > 1
+    certificate = Certificate(settings)
+
+    def read_table() -> Table:
+        return read()[1]
+
+    with contextlib.closing(SharedCounters(alone=not several)) as counters:
+        work = Work(settings, table, read_table, certificate, counters, output, public, admin, alongside, on_ready)
+        if not several:
+            return work(None, 0)
+        with shared_folder() as folder:
+            return Parent(
+                settings.workers,
+                functools.partial(work, folder),
+                work.release,
+                read=functools.partial(read_for_workers, read_table, Shared(folder)),
+                read_ended=functools.partial(reading_ended, Shared(folder), certificate),
+                tell=functools.partial(tell_of_crashes, folder),
+            ).run()
+
+
+def _tune(settings: Settings) -> None:
+    """Have the system and the interpreter treat this process as one that serves for long."""
     descriptors = linux.raise_descriptor_limit()
     if descriptors < 2 * settings.max_connections:
         log.warning(
@@ -90,52 +124,62 @@ def run(
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
 
-    several = settings.workers > 1
-    certificate = Certificate(settings)
-    counters = SharedCounters(alone=not several)
 
-    def read_table() -> Table:
-        return read()[1]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a serving process does, the only one or one of several.
 
-    def work(folder: str | None, slot: int) -> int:
-        output.start(shared=several)
+    :ivar table: the configuration's, as it was when the program began.
+    :ivar read_table: reads it again.
+    :ivar public: the listening sockets, made before any fork.
+    """
+
+    settings: Settings
+    table: Table
+    read_table: Callable[[], Table]
+    certificate: Certificate
+    counters: SharedCounters
+    output: Output
+    public: socket.socket
+    admin: socket.socket
+    alongside: Alongside | None
+    on_ready: Callable[[], None] | None
+
+    def __call__(self, folder: str | None, slot: int) -> int:
+        """Serve; answers the exit code.
+
+        :param folder: what the workers share; None for a process that is alone.
+        :param slot: the process's number among them.
+        """
         shared = None if folder is None else Shared(folder)
         before = None if shared is None else shared.read()
-        with contextlib.closing(output):
+        read: Reader
+        if shared is None:
+            read = functools.partial(read_alone, self.read_table, self.certificate)
+        else:
+            read = functools.partial(read_as_worker, shared, self.certificate)
+        self.output.start(shared=shared is not None)
+        with contextlib.closing(self.output):
             uvloop.run(
                 serve(
-                    settings,
-                    table if before is None else before.table or table,
-                    counters,
+                    self.settings,
+                    self.table if before is None else before.table or self.table,
+                    self.counters,
                     Board(folder, slot),
-                    output,
-                    public,
-                    admin,
-                    read=functools.partial(read_alone, read_table, certificate)
-                    if shared is None
-                    else functools.partial(read_as_worker, shared, certificate),
+                    self.output,
+                    self.public,
+                    self.admin,
+                    read=read,
                     before=before,
-                    tls=certificate.context,
-                    has_parent=several,
-                    alongside=alongside,
-                    on_ready=on_ready,
+                    tls=self.certificate.context,
+                    has_parent=shared is not None,
+                    alongside=self.alongside,
+                    on_ready=self.on_ready,
                 )
             )
         return 0
 
-    def release() -> None:
-        public.close()
-        admin.close()
-
-    with contextlib.closing(counters):
-        if not several:
-            return work(None, 0)
-        with shared_folder() as folder:
-            return Parent(
-                settings.workers,
-                functools.partial(work, folder),
-                release,
-                read=functools.partial(read_for_workers, read_table, Shared(folder)),
-                read_ended=functools.partial(reading_ended, Shared(folder), certificate),
-                tell=functools.partial(tell_of_crashes, folder),
-            ).run()
+    def release(self) -> None:
+        """Give up the listening sockets: there will be no more workers."""
+        self.public.close()
+        self.admin.close()

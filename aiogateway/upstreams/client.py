@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
+import structlog
 from yarl import URL
 
 from aiogateway.deadlines import Deadlines
@@ -24,6 +26,8 @@ from aiogateway.upstreams.connection import open_session
 from aiogateway.upstreams.destination import Destination, Site
 from aiogateway.upstreams.retry import Budget
 from aiogateway.upstreams.watch import follow, is_name, probe
+
+log = structlog.get_logger(__name__)
 
 
 class UpstreamClient:
@@ -62,9 +66,19 @@ class UpstreamClient:
     def _watch(self) -> None:
         for destination in self.destinations:
             if is_name(URL(destination.url).host or ""):
-                self._watching.append(asyncio.create_task(follow(destination, self._clock)))
+                self._watch_by(follow(destination, self._clock))
             if self.upstream.health_path is not None:
-                self._watching.append(asyncio.create_task(probe(self._site, destination)))
+                self._watch_by(probe(self._site, destination))
+
+    def _watch_by(self, watching: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(watching)
+        task.add_done_callback(self._watch_ended)
+        self._watching.append(task)
+
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of one that ended by a fault of ours: nobody would notice otherwise."""
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.error("a destination is watched no more", upstream=self.upstream.name, exc_info=exc)
 
     def choose(self) -> Destination:
         """The destination to ask first.

@@ -11,7 +11,8 @@ from typing import Final
 
 from aiogateway.errors import Problem
 
-_END: Final = re.compile(rb"\n\n|\r\r|\n\r\n")
+# Looked for at every place: the end of one may be the beginning of the next.
+_END: Final = re.compile(rb"(?=(\n\n|\r\r|\n\r\n))")
 _ENDS: Final = (b"\n\n", b"\r\r", b"\n\r\n")
 
 
@@ -37,8 +38,8 @@ class Events:
         """How many bytes of what comes next belong to the event that has begun; 0 when it goes on behind them."""
         known = len(self._tail)
         for found in _END.finditer(self._tail + chunk):
-            if found.end() > known:
-                return found.end() - known
+            if found.end(1) > known:
+                return found.end(1) - known
         return 0
 
 

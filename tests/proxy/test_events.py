@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiogateway.proxy.events import Events
@@ -25,6 +25,7 @@ def split(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[first:last] for first, last in itertools.pairwise(edges)]
 
 
+@example(b":::\r\r\r", [5])
 @given(STREAMS, st.lists(st.integers(0, 30), max_size=6))
 def test_any_split_into_chunks_stands_between_events_at_the_same_places(stream: bytes, places: list[int]) -> None:
     events, given_on = Events(), b""

@@ -24,8 +24,6 @@ log = structlog.get_logger(__name__)
 # Seconds between looks at where a name leads, and until an address that is not among its own any more is given up.
 LOOK: Final = 5.0
 GIVE_UP: Final = 10.0
-# Seconds that an answer about a name may take.
-RESOLVING: Final = 5.0
 
 
 def is_name(host: str) -> bool:
@@ -74,8 +72,8 @@ async def follow(destination: Destination, clock: Callable[[], float]) -> None:
     addresses = Addresses(clock)
     while True:
         try:
-            async with asyncio.timeout(RESOLVING):
-                found = await resolve(host, port)
+            # However long that takes: given up, it would go on in one of the few threads that there are for it.
+            found = await resolve(host, port)
         except (OSError, UnicodeError):
             pass  # connecting says so, to whom it matters
         else:

@@ -1,8 +1,9 @@
 """The circuit breaker of one destination: whether it is asked at all.
 
 Rules: closed, it lets everything pass. Open, it lets nothing pass until its rest is over. Then it is half-open: at most
-`TRIALS` requests at once find out, and the first that ends decides. What was sent before it opened decides nothing any
-more, however it ends. Rests grow while trials fail.
+`TRIALS` requests at once find out, and the first that ends decides. Trials that take long, as some answers do, keep
+nobody out for longer than `REST`: then as many more may try. What was sent before it opened decides nothing any more,
+however it ends. Rests grow while trials fail.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class Breaker:
         """Whether a request may be sent now."""
         if self.state == CLOSED:
             return True
-        return self.now() == HALF_OPEN and self._trials < TRIALS
+        if self.now() == OPEN:
+            return False
+        if self._trials >= TRIALS and self._clock() >= self._until:
+            self._trials = 0
+        return self._trials < TRIALS
 
     def now(self) -> str:
         """The state, now that time has passed."""
@@ -54,6 +59,7 @@ class Breaker:
         if self.state == CLOSED:
             return False
         self._trials += 1
+        self._until = self._clock() + REST
         return True
 
     def leave(self) -> None:
@@ -77,5 +83,5 @@ class Breaker:
         self._until = 0.0
 
     def wait(self) -> float:
-        """Seconds until a trial may be sent; a moment when they are under way."""
-        return max(self._until - self._clock(), 0.0) if self.now() == OPEN else 0.0
+        """Seconds until a trial may be sent; 0 when one may be now."""
+        return 0.0 if self.admits() else max(self._until - self._clock(), 0.0)

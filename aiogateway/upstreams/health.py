@@ -139,8 +139,8 @@ class Health:
             self._count(outcome)
 
     def broke_off(self) -> None:
-        """An answer whose head was good was never completed."""
-        self.ended(ERROR)
+        """An answer whose head came, and was counted, was never completed."""
+        self._count(ERROR)
 
     def _judge_trial(self, outcome: int) -> None:
         self.breaker.leave()

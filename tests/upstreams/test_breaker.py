@@ -37,6 +37,22 @@ def test_a_half_open_circuit_lets_a_few_try_at_once_and_more_as_they_end() -> No
     assert breaker.admits()
 
 
+def test_trials_that_take_long_keep_nobody_out_for_longer_than_a_rest() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    breaker.open()
+    clock.advance(REST)
+    for _ in range(TRIALS):
+        assert breaker.admits() and breaker.enter()
+    assert not breaker.admits() and breaker.wait() == REST
+    clock.advance(REST)
+    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 1)] == [True] * TRIALS + [False]
+    breaker.close()
+    for _ in range(2 * TRIALS):
+        breaker.leave()
+    assert breaker.admits() and not breaker.enter()
+
+
 def test_rests_grow_until_the_longest_and_begin_anew_once_it_closed() -> None:
     clock = Clock()
     breaker = Breaker(clock, LONGEST)
@@ -79,5 +95,6 @@ def test_no_more_than_a_few_trials_are_ever_under_way(steps: list[str]) -> None:
             trials = 0
         elif step == "wait":
             clock.advance(3.0)
+            trials = 0 if breaker.now() == HALF_OPEN and breaker.wait() == 0 and trials == TRIALS else trials
         assert trials <= TRIALS
         assert breaker.now() != CLOSED or breaker.admits()

@@ -100,6 +100,15 @@ def test_a_rate_of_one_is_never_exceeded() -> None:
     assert bench.state() == (False, CLOSED)
 
 
+def test_answers_that_break_off_count_as_what_they_are_and_once() -> None:
+    bench = Bench(others=False)
+    for number in range(3 * ENOUGH_TO_OPEN):
+        bench.ended(GOOD)
+        if number % 3:
+            bench.health.broke_off()
+    assert bench.state() == (False, OPEN)
+
+
 def test_what_happened_before_the_window_does_not_count() -> None:
     bench = Bench(others=False)
     bench.ended(*[ERROR] * (ENOUGH_TO_OPEN - 1))

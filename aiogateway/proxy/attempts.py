@@ -230,7 +230,10 @@ class Attempts:
         except Problem as problem:
             if problem.code not in REASONS:
                 raise
-            outcome = ERROR if problem.code == "upstream_bad_response" else FAILURE
+            if problem.code != "upstream_bad_response":
+                outcome = FAILURE
+            elif exchange is None or not exchange.uploading:  # a backend may tire of a client that sends slowly
+                outcome = ERROR
             begun = exchange is not None and exchange.answered
             return Failed("" if begun else REASONS[problem.code], problem)
         finally:
@@ -239,7 +242,7 @@ class Attempts:
             if outcome is not None:
                 health.ended(outcome, trial=trial)
             elif trial:
-                health.breaker.leave()
+                health.breaker.leave(trial)
 
 
 def _reason(result: Exchange | Failed) -> str:

@@ -178,6 +178,11 @@ class Exchange:
         self._connection.fail(Problem("upstream_timeout", "the service stopped in the middle of its answer"))
 
     @property
+    def over(self) -> bool:
+        """Whether it is finished or given up."""
+        return self._over
+
+    @property
     def answered(self) -> bool:
         """Whether a byte of an answer came."""
         return self._connection.answered

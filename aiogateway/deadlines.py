@@ -17,17 +17,33 @@ log = structlog.get_logger(__name__)
 TICK: Final = 0.05
 
 
+class Bucket(set["Deadline"]):
+    """The deadlines of one slot. One that becomes empty is given up: a table once grown would keep its size, and there
+    are twelve thousand slots in ten minutes.
+    """
+
+    __slots__ = ("slot", "slots")
+
+    def __init__(self, slots: dict[int, Bucket], slot: int) -> None:
+        super().__init__()
+        self.slots = slots
+        self.slot = slot
+
+
 class Deadline:
     """One wait that may expire. Calling `cancel` twice, or after expiry, is harmless."""
 
     __slots__ = ("_bucket", "expire")
 
-    def __init__(self, bucket: set[Deadline], expire: Callable[[], None]) -> None:
+    def __init__(self, bucket: Bucket, expire: Callable[[], None]) -> None:
         self._bucket = bucket
         self.expire = expire
 
     def cancel(self) -> None:
-        self._bucket.discard(self)
+        bucket = self._bucket
+        bucket.discard(self)
+        if not bucket and bucket.slots.get(bucket.slot) is bucket:
+            del bucket.slots[bucket.slot]
 
 
 class Deadlines:
@@ -40,7 +56,7 @@ class Deadlines:
     def __init__(self, clock: Callable[[], float], tick: float = TICK) -> None:
         self.clock = clock
         self.tick = tick
-        self._slots: dict[int, set[Deadline]] = {}
+        self._slots: dict[int, Bucket] = {}
         self._swept = int(clock() / tick)
 
     def after(self, seconds: float, expire: Callable[[], None]) -> Deadline:
@@ -48,7 +64,7 @@ class Deadlines:
         slot = int((self.clock() + seconds) / self.tick) + 1
         bucket = self._slots.get(slot)
         if bucket is None:
-            bucket = self._slots[slot] = set()
+            bucket = self._slots[slot] = Bucket(self._slots, slot)
         deadline = Deadline(bucket, expire)
         bucket.add(deadline)
         return deadline
@@ -70,6 +86,11 @@ class Deadlines:
                 expired += 1
         self._swept = now
         return expired
+
+    @property
+    def slots(self) -> int:
+        """How many slots hold something."""
+        return len(self._slots)
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))

@@ -206,3 +206,16 @@ def test_a_rate_of_nothing_asks_for_nothing(history: list[tuple[float, int]]) ->
 def test_a_grace_of_half_a_minute_and_a_minute_at_most(spent: list[tuple[float, int]], kept_up: bool) -> None:
     credit = Credit(1000)
     assert [credit.spend(waited, received) for waited, received in spent][-1] is kept_up
+
+
+def test_waits_that_ended_in_time_leave_nothing_behind() -> None:
+    clock = Clock()
+    deadlines = Deadlines(clock)
+    for _ in range(1000):
+        waits = [deadlines.after(600.0, lambda: None) for _ in range(50)]
+        for wait in waits:
+            wait.cancel()
+            wait.cancel()
+        clock.advance(0.05)
+        deadlines.sweep()
+    assert len(deadlines) == 0 and deadlines.slots == 0

@@ -118,6 +118,31 @@ def test_refusals_of_the_client_and_clients_that_leave_never_count(tmp_path: Pat
         assert gateway.get(backend.serve(reply(200), "/b")).status == 200
 
 
+def test_a_backend_that_tires_of_slow_uploads_or_ends_event_streams_is_well(tmp_path: Path, backend: Backend) -> None:
+    """The client is what was waited for; and a stream may end at any time."""
+
+    def tired(peer: Peer) -> None:
+        peer.reset()
+
+    def streaming(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.send(b"9\r\ndata: 1\n\n\r\n")
+        peer.close()
+
+    late, stream = backend.serve(tired, "/b"), backend.serve(streaming, "/b")
+    upstream = f'url = "{backend.url}", eject_after = 2, eject_rate = 0.1'
+    with running(table(tmp_path, {"b": upstream}, b='max_body = "8 MiB"')) as gateway:
+        for _ in range(25):
+            with gateway.client() as client:
+                client.send(
+                    f"POST {late} HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n".encode() + bytes(70_000)
+                )
+                assert client.read().status == 502
+            assert b"event: error" in gateway.get(stream).data
+        assert gateway.get(backend.serve(reply(200), "/b")).status == 200
+        assert set(metric(gateway, "gateway_circuit_breaker_state").values()) == {0.0}
+
+
 def test_a_destination_that_answers_errors_is_ejected_and_comes_back(
     tmp_path: Path, two: tuple[Backend, Backend]
 ) -> None:

@@ -29,6 +29,7 @@ from aiogateway.proxy.handler import ProxyHandler
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, json_response, problem_response
+from aiogateway.proxy.shelf import Shelf
 from aiogateway.recaptcha import Recaptcha
 from aiogateway.report import Reporter
 from aiogateway.routes import OWN_PATHS, Table, Upstream
@@ -37,7 +38,7 @@ from aiogateway.spans import spans_from
 from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
-from aiogateway.upstreams.client import UpstreamClient
+from aiogateway.upstreams.client import LOOKUPS, UpstreamClient
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,8 @@ class Gateway:
         self._door = door_for(settings.max_connections, linux.descriptor_limit())
         self._memory = memory.reading(settings.workers)
         self._memory_failed = False
+        self._shelf = Shelf()
+        self._pools_at = self._report_at = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> Server:
@@ -103,6 +106,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._make_id = maker()
         self._deadlines = Deadlines(loop.time)
+        self._lookups = asyncio.Semaphore(LOOKUPS)
         self._clients = {name: self._client(upstream) for name, upstream in self.table.upstreams.items()}
         self._ticking = asyncio.create_task(self._tick())
         if self._spans is not None:
@@ -126,7 +130,7 @@ class Gateway:
         return self._server
 
     def _client(self, upstream: Upstream) -> UpstreamClient:
-        return UpstreamClient(upstream, self._deadlines, self.metrics)
+        return UpstreamClient(upstream, self._deadlines, self.metrics, lookups=self._lookups)
 
     def reload(self, table: Table) -> None:
         """Serve by another table from now on, at once and altogether.
@@ -163,7 +167,7 @@ class Gateway:
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(self.table, settings, __version__, try_it_out=True))
-        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics)
+        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics, self._shelf)
         return compose(settings, self.table, proxy, local, tools)
 
     def _lost_spans(self) -> int:
@@ -199,8 +203,6 @@ class Gateway:
 
     async def _tick(self) -> None:
         """Look at deadlines often, at idle connections and history now and then, and tell the other workers."""
-        now = time.monotonic()
-        pools_at, report_at = now + POOL_SWEEP, now
         while True:
             due = time.monotonic() + TICK
             await asyncio.sleep(TICK)
@@ -213,17 +215,27 @@ class Gateway:
                 await asyncio.sleep(0)
             self._deadlines.sweep()
             self._output.flush()
-            if now >= report_at:
-                report_at = now + REPORT
-                self._look_at_memory(now)
-                self._telemetry.advance(time.time())
-                self._look_at_workers()
-                self.reporter.publish()
-                await self._close_retired()
-            if now >= pools_at:
-                pools_at = now + POOL_SWEEP
-                for client in self._clients.values():
-                    client.sweep()
+            try:
+                await self._look_after(now)
+            except Exception:  # one part's trouble must not end deadlines, sweeps and the watch for overload
+                log.exception("looking after the worker failed")
+
+    async def _look_after(self, now: float) -> None:
+        """What is done now and then.
+
+        :param now: seconds, monotonic.
+        """
+        if now >= self._pools_at:
+            self._pools_at = now + POOL_SWEEP
+            for client in self._clients.values():
+                client.sweep()
+        if now >= self._report_at:
+            self._report_at = now + REPORT
+            self._look_at_memory(now)
+            self._telemetry.advance(time.time())
+            self._look_at_workers()
+            self.reporter.publish()
+            await self._close_retired()
 
     def _look_at_memory(self, now: float) -> None:
         if self._memory is not None:

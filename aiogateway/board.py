@@ -54,10 +54,13 @@ def _remove_unless_held(folder: Path) -> None:
 def tell_of_crashes(folder: str, crashing: bool) -> None:
     """Leave word for the workers whether one of them dies again and again."""
     path = Path(folder, CRASHING)
-    if crashing:
-        path.touch()
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if crashing:
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as exc:
+        log.error("workers can't be told of a crash loop", reason=exc.strerror)
 
 
 class Board:

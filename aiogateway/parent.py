@@ -124,9 +124,11 @@ class Parent:
             log.exception("worker failed")
             raise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:  # whatever became of what was said: this process must not go on as a second parent
+                os._exit(code)
 
     def _start_reading(self) -> None:
         if self._stopping:
@@ -156,7 +158,10 @@ class Parent:
             if pid == self._reader:
                 self._reading_ended(code)
                 continue
-            slot, born = self._born.pop(pid)
+            known = self._born.pop(pid, None)
+            if known is None:  # an orphan of somebody else's, as the first process of a container gets them
+                continue
+            slot, born = known
             if self._stopping:
                 clean = clean and code == 0
             else:

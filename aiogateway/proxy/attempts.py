@@ -2,60 +2,38 @@
 
 1. The upstream says which destination is next; one attempt is made there, and the destination's health is told.
 2. What failed, or was answered with an error that the route repeats, may be sent again: `upstreams.retry` says what
-   and how often, and all attempts together take no longer than the route's tier.
+   and how often. From the first that a service was asked, all together take no longer than the route's tier.
 3. Where another destination could still be asked after a silent one, the first gets half of the time that is left.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, families
-from aiogateway.proxy.exchange import Exchange, StaleConnection
+from aiogateway.proxy.attempt import LEAST, Attempt, Failed
+from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request
 from aiogateway.upstreams.client import UpstreamClient
 from aiogateway.upstreams.destination import Destination
-from aiogateway.upstreams.health import ERROR, FAILURE, outcome_of
 from aiogateway.upstreams.retry import (
     CONNECT_FAILURE,
     FREE,
     IDEMPOTENT,
     MOST,
-    NO_ANSWER,
     STALE_CONNECTION,
     STATUSES,
     TIMEOUT,
     may_repeat,
 )
 
-# What an upstream did, by the code of the problem it led to; no other problem is its fault.
-REASONS: Final = {
-    "upstream_unreachable": CONNECT_FAILURE,
-    "upstream_tls": CONNECT_FAILURE,
-    "upstream_timeout": TIMEOUT,
-    "upstream_bad_response": NO_ANSWER,
-}
 # Seconds before the same destination is asked once more.
 PAUSE: Final = 0.025
-# Seconds without which another attempt is not worth beginning.
-LEAST: Final = 0.01
-
-
-class Failed(NamedTuple):
-    """An attempt without an answer.
-
-    :ivar reason: for which the request could be repeated; empty when it must not be.
-    :ivar problem: what the client is told if it is not.
-    """
-
-    reason: str
-    problem: Problem
 
 
 class Attempts:
@@ -70,7 +48,7 @@ class Attempts:
         self._clients = clients
         self._deadlines = deadlines
         self._metrics = metrics
-        self._idle = idle
+        self._attempt = Attempt(deadlines, idle=idle)
 
     async def send(self, request: Request, outbound: Outbound) -> Exchange:
         """An exchange past its answer's head.
@@ -123,6 +101,9 @@ class Attempts:
                         result.abort()
                     if reason not in FREE:
                         await asyncio.sleep(PAUSE)
+                        if not following.health.breaker.admits():
+                            result = Failed("", Problem("upstream_circuit_open"))
+                            break
                     fresh = reason == STALE_CONNECTION
                     result = await self._attempt(request, outbound, following, patience, fresh=fresh, until=bound)
                 tried.append(following)
@@ -144,16 +125,21 @@ class Attempts:
         answered: Exchange,
     ) -> Exchange | Failed:
         """An attempt elsewhere. The answer there was is kept until that has a connection, and given if it gets none."""
+        record = request.record
+        before = record.destination, record.asked, record.headed
         try:
             result = await self._attempt(request, outbound, destination, patience, until=until, instead=answered)
         except Problem:
             if answered.over:
                 raise
-            return answered
         except BaseException:
             answered.abort()
             raise
-        return result if answered.over else answered
+        else:
+            if answered.over:
+                return result
+        record.destination, record.asked, record.headed = before
+        return answered
 
     def _following(
         self,
@@ -217,80 +203,6 @@ class Attempts:
             )
             and any(each.health.available for each in client.destinations if each not in tried)
         )
-
-    async def _attempt(
-        self,
-        request: Request,
-        outbound: Outbound,
-        destination: Destination,
-        patience: float,
-        *,
-        fresh: bool = False,
-        until: float | None = None,
-        instead: Exchange | None = None,
-    ) -> Exchange | Failed:
-        """One attempt at one destination.
-
-        :param patience: seconds to wait for the answer's head.
-        :param fresh: whether a kept connection has just proved closed.
-        :param until: when all has to be over, getting a connection too; None for no such bound.
-        :param instead: given up once there is a connection.
-        :raises Problem: what was not the destination's fault.
-        """
-        record, pool, health = request.record, destination.pool, destination.health
-        record.attempts += 1
-        record.destination = destination.url
-        record.asked = record.headed = 0.0
-        exchange: Exchange | None = None
-        outcome: int | None = None
-        trial, complete = health.breaker.enter(), False
-        try:
-            if until is None:
-                connection = (None if fresh else pool.take()) or await pool.acquire(record, fresh=fresh)
-            else:
-                async with asyncio.timeout_at(until):
-                    connection = await pool.acquire(record, fresh=fresh)
-                patience = min(patience, max(until - self._deadlines.clock(), LEAST))
-            if instead is not None:
-                instead.abort()
-            record.asked = time.monotonic()
-            exchange = Exchange(
-                pool, connection, self._deadlines, timeout=patience, idle=self._idle, broke_off=health.broke_off
-            )
-            await exchange.send(
-                outbound.data_for(request.method, destination),
-                outbound.rest,
-                chunked=outbound.chunked,
-                bodiless=request.method == "HEAD",
-                interim=request.early_hints,
-            )
-            outcome = outcome_of(exchange.message.code)
-            complete = True
-            record.headed = time.monotonic()
-            return exchange
-        except TimeoutError:
-            return Failed("", Problem("upstream_timeout", "no other destination took the request in time"))
-        except StaleConnection:
-            return Failed(
-                STALE_CONNECTION,
-                Problem("upstream_bad_response", "the service closed the connection as the request was sent"),
-            )
-        except Problem as problem:
-            if problem.code not in REASONS:
-                raise
-            if problem.code != "upstream_bad_response":
-                outcome = FAILURE
-            elif exchange is None or not exchange.uploading:  # a backend may tire of a client that sends slowly
-                outcome = ERROR
-            begun = exchange is not None and exchange.answered
-            return Failed("" if begun else REASONS[problem.code], problem)
-        finally:
-            if exchange is not None and not complete:
-                exchange.abort()
-            if outcome is not None:
-                health.ended(outcome, trial=trial)
-            elif trial:
-                health.breaker.leave(trial)
 
 
 def _reason(result: Exchange | Failed) -> str:

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
@@ -43,6 +43,12 @@ HURRY: Final = 1.0
 IN_A_ROW: Final = 16
 
 
+class Manager(Protocol):
+    """The server, as far as its connections need it."""
+
+    winding_down: bool
+
+
 class ClientConnection(Receiving):
     """One client's connection: aiohttp's protocol, with the deadlines and answers it lacks."""
 
@@ -70,6 +76,8 @@ class ClientConnection(Receiving):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.forwarded = forwarded_lines(self.peer, self.scheme)
+        if cast(Manager, self._manager).winding_down:  # since before its handshake
+            self.closing = True
         self._place = place = self._terms.door.enter()
         if place != "regular":
             self.surplus = place == "surplus"
@@ -83,7 +91,7 @@ class ClientConnection(Receiving):
     def _meet(self, transport: asyncio.Transport) -> None:
         """Deal with a connection for which there is no room."""
         if self.surplus:
-            self.closing = True
+            self.closing, self._late = True, "overloaded"
             self._await_head(HURRY)  # those that say nothing must not keep the place from one who asks whether we live
             return
         self._deaf = True

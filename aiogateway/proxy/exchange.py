@@ -214,7 +214,7 @@ class Exchange:
 
     def _blame(self) -> None:
         """An established stream may end at any time, and one whose request is still arriving for its client's sake."""
-        if not self._established and not self.uploading:
+        if not self._established and not self.uploading and self.message.code < 500:  # an error was counted as one
             self._broke_off()
 
     def interrupt(self, problem: Problem) -> None:

@@ -35,6 +35,7 @@ class ProxyHandler:
     :param clients: the upstreams at work, by name.
     :param bodies: receives the body that nobody asked for before.
     :param metrics: counts what is sent again.
+    :param shelf: where the rest of answers may stand whose clients read slowly; the worker's only one.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class ProxyHandler:
         deadlines: Deadlines,
         bodies: Bodies,
         metrics: Metrics,
+        shelf: Shelf,
     ) -> None:
         self._settings = settings
         self._attempts = Attempts(clients, deadlines, metrics, idle=settings.idle_timeout)
         self._bodies = bodies
-        self._shelf = Shelf()
+        self._shelf = shelf
         self._relocate = {
             name: {
                 origin(destination.url.partition(":")[0].encode(), destination.host): destination.base

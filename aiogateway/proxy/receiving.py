@@ -41,7 +41,18 @@ class Receiving(RequestHandler):
 
     _current_request: Any  # ours, not aiohttp's
 
-    __slots__ = ("_arriving", "_content", "_deaf", "_head_deadline", "_last", "_plain", "_terms", "_watch", "closing")
+    __slots__ = (
+        "_arriving",
+        "_content",
+        "_deaf",
+        "_head_deadline",
+        "_last",
+        "_late",
+        "_plain",
+        "_terms",
+        "_watch",
+        "closing",
+    )
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
@@ -50,6 +61,7 @@ class Receiving(RequestHandler):
         self._content: StreamReader = EMPTY_PAYLOAD
         self._deaf = False
         self._head_deadline: Deadline | None = None
+        self._late = "request_timeout"
         self._last = b""
         self._plain: PlainBody | None = None
         self._watch: Deadline | None = None
@@ -230,7 +242,7 @@ class Receiving(RequestHandler):
         if self.busy:
             self._await_head()  # it began behind a request that is still being answered
         elif self.transport is not None:
-            self.transport.write(self._terms.refuse(Problem("request_timeout")))
+            self.transport.write(self._terms.refuse(Problem(self._late)))
             self.force_close()
 
     def _process_keepalive(self) -> None:

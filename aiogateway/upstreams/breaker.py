@@ -58,7 +58,7 @@ class Breaker:
 
     def enter(self) -> int:
         """A request is sent; answers the period whose trial it is, to be told to `leave`, or 0 for no trial."""
-        if self.state == CLOSED:
+        if self.state != HALF_OPEN:
             return 0
         self._trials += 1
         self._until = self._clock() + REST

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from yarl import URL
@@ -29,6 +29,9 @@ from aiogateway.upstreams.watch import follow, is_name, probe
 
 log = structlog.get_logger(__name__)
 
+# Names that may be looked up at once, beside those of who connects.
+LOOKUPS: Final = 2
+
 
 class UpstreamClient:
     """Requests to one upstream, over the pools of its destinations.
@@ -36,18 +39,25 @@ class UpstreamClient:
     Made inside a running event loop; `close` ends what it opened.
 
     :param chance: numbers in [0, 1).
+    :param lookups: how many names of all clients may be looked up at once.
     :ivar destinations: may be replaced by others when the table is read again.
     :ivar budget: of retries.
     """
 
     def __init__(
-        self, upstream: Upstream, deadlines: Deadlines, metrics: Metrics, chance: Callable[[], float] = random.random
+        self,
+        upstream: Upstream,
+        deadlines: Deadlines,
+        metrics: Metrics,
+        chance: Callable[[], float] = random.random,
+        lookups: asyncio.Semaphore | None = None,
     ) -> None:
         self.upstream = upstream
         self.overflows = metrics.count(families.OVERFLOW, upstream.name)
         self.budget = Budget(deadlines.clock)
         self.exhausted = metrics.count(families.RETRY_BUDGET, upstream.name)
         self._clock = deadlines.clock
+        self._lookups = lookups or asyncio.Semaphore(LOOKUPS)
         self._site = Site(upstream, tls_context(upstream), open_session(), deadlines, metrics, self.overflows)
         self._chance = chance
         self._balancer = BALANCERS[upstream.balance](chance)
@@ -66,7 +76,7 @@ class UpstreamClient:
     def _watch(self) -> None:
         for destination in self.destinations:
             if is_name(URL(destination.url).host or ""):
-                self._watch_by(follow(destination, self._clock))
+                self._watch_by(follow(destination, self._clock, self._lookups))
             if self.upstream.health_path is not None:
                 self._watch_by(probe(self._site, destination))
 
@@ -137,6 +147,8 @@ class UpstreamClient:
             destination.pool.limits = upstream.pool
             destination.pool.resized()
             destination.health.follow(upstream)
+            if upstream.health_path is None:
+                destination.health.probed = True  # nobody would ever say so
         self._removed = [each for each in (*self._removed, *kept.values()) if each.pool.busy]
         if _watched(upstream) != _watched(before):
             self._stop_watching()

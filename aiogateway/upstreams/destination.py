@@ -71,8 +71,8 @@ class Destination:
 
     @property
     def load(self) -> int:
-        """Requests that are on their way, or wait for that."""
-        return self.pool.in_use + self.pool.pending
+        """Requests that are on their way, or wait for that, and streams."""
+        return self.pool.in_use + self.pool.pending + self.pool.streams
 
     @property
     def trouble(self) -> str | None:
@@ -99,11 +99,15 @@ class Destination:
                 self._failed(reason)
                 raise unreachable(self._name, reason) from exc
             if self.unreachable is not None:
-                self.unreachable = None
-                self._log.info("connected again")
+                self.reached()
             return connection
 
         return connect
+
+    def reached(self) -> None:
+        """It answered after it could not be reached."""
+        self.unreachable = None
+        self._log.info("connected again")
 
     def _failed(self, reason: str) -> None:
         """Tell of a destination that can't be connected to: once, until it can be again or fails otherwise."""

@@ -65,15 +65,19 @@ class Addresses:
         return frozenset(address for address, seen in self._seen.items() if now - seen >= GIVE_UP)
 
 
-async def follow(destination: Destination, clock: Callable[[], float]) -> None:
-    """Have a destination's pool give up connections to addresses that its name doesn't lead to any more; for ever."""
+async def follow(destination: Destination, clock: Callable[[], float], lookups: asyncio.Semaphore) -> None:
+    """Have a destination's pool give up connections to addresses that its name doesn't lead to any more; for ever.
+
+    :param lookups: how many may go on at once: whoever connects needs some of those threads, too.
+    """
     url = URL(destination.url)
     host, port = url.host or "", url.port or 0
     addresses = Addresses(clock)
     while True:
         try:
             # However long that takes: given up, it would go on in one of the few threads that there are for it.
-            found = await resolve(host, port)
+            async with lookups:
+                found = await resolve(host, port)
         except (OSError, UnicodeError):
             pass  # connecting says so, to whom it matters
         else:
@@ -100,4 +104,6 @@ async def probe(site: Site, destination: Destination) -> None:
         except (aiohttp.ClientError, OSError, UnicodeError):
             well = False
         destination.health.probe_ended(well=well)
+        if well and destination.unreachable is not None:
+            destination.reached()
         await asyncio.sleep(upstream.health_interval)

@@ -15,6 +15,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 TICK: Final = 0.05
+# Slots below which emptied ones are not worth a look.
+FEW: Final = 256
 
 
 class Deadline:
@@ -41,6 +43,7 @@ class Deadlines:
         self.clock = clock
         self.tick = tick
         self._slots: dict[int, set[Deadline]] = {}
+        self._room = FEW
         self._swept = int(clock() / tick)
 
     def after(self, seconds: float, expire: Callable[[], None]) -> Deadline:
@@ -48,6 +51,8 @@ class Deadlines:
         slot = int((self.clock() + seconds) / self.tick) + 1
         bucket = self._slots.get(slot)
         if bucket is None:
+            if len(self._slots) >= self._room:
+                self._forget_emptied()
             bucket = self._slots[slot] = set()
         deadline = Deadline(bucket, expire)
         bucket.add(deadline)
@@ -70,6 +75,11 @@ class Deadlines:
                 expired += 1
         self._swept = now
         return expired
+
+    def _forget_emptied(self) -> None:
+        """Almost every deadline is cancelled long before its slot's time: what is left of them must not pile up."""
+        self._slots = {slot: bucket for slot, bucket in self._slots.items() if bucket}
+        self._room = max(FEW, 2 * len(self._slots))
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))

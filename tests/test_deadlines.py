@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from functools import partial
 
 import pytest
@@ -131,6 +132,25 @@ def test_one_that_expires_may_cancel_another_of_the_same_slot() -> None:
     assert deadlines.sweep() == 1
     assert len(expired) == 1
     assert len(deadlines) == 0
+
+
+def test_slots_whose_deadlines_were_cancelled_do_not_pile_up() -> None:
+    clock = Clock()
+    deadlines, expired = Deadlines(clock), list[str]()
+    deadlines.after(600, partial(expired.append, "kept"))
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):  # 500 s of requests, a slot each
+            clock.advance(TICK)
+            deadlines.after(600, lambda: None).cancel()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 256 << 10
+    assert len(deadlines) == 1
+    clock.advance(600)
+    assert deadlines.sweep() == 1
+    assert expired == ["kept"]
 
 
 def test_cancelling_twice_or_after_expiry_is_harmless() -> None:

@@ -91,6 +91,7 @@ class Gateway:
         self._overload = Overload(lag=settings.overload_lag, memory=settings.overload_memory)
         self._door = door_for(settings.max_connections, linux.descriptor_limit())
         self._memory = memory.reading(settings.workers)
+        self._memory_failed = False
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> Server:
@@ -229,8 +230,11 @@ class Gateway:
             try:
                 self._overload.saw_memory(self._memory(), now)
             except (OSError, ValueError, IndexError) as exc:
-                log.warning("memory can't be watched any more", reason=str(exc))
-                self._memory = None
+                if not self._memory_failed:
+                    log.warning("memory can't be watched", reason=str(exc))
+                self._memory_failed = True
+            else:
+                self._memory_failed = False
 
     def _look_at_workers(self) -> None:
         """Workers that die again and again are a reason for others to get the traffic."""

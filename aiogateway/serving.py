@@ -145,7 +145,7 @@ async def serve(
             )
 
         await stop.asked.wait()
-        await _drain(gateway, server, stop_listening, stop)
+        await _drain(gateway, server, stop_listening, stop, handshakes=tls is not None)
 
 
 def _take_signals(stop: Stop, reloader: Reloader, *, has_parent: bool) -> signal.Signals:
@@ -198,8 +198,14 @@ def _take_queued(
 
 
 async def _drain(
-    gateway: Gateway, server: Server, stop_listening: Callable[[], asyncio.Future[list[object]]], stop: Stop
+    gateway: Gateway,
+    server: Server,
+    stop_listening: Callable[[], asyncio.Future[list[object]]],
+    stop: Stop,
+    *,
+    handshakes: bool,
 ) -> None:
+    """:param handshakes: whether clients may be connecting that nobody sees yet."""
     settings = gateway.settings
     gateway.unready.add("draining")
     log.info("draining", in_flight=server.busy())
@@ -215,7 +221,7 @@ async def _drain(
             server.end_streams(Problem("draining"))
         if server.busy() or not queued.done() or seen != server.requests_count:
             quiet_since, seen = now, server.requests_count
-        elif not server.connections or now - quiet_since >= QUIET:
+        elif (not server.connections and not handshakes) or now - quiet_since >= QUIET:
             break
     queued.cancel()
     await asyncio.wait((queued,))

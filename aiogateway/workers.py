@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from aiogateway.reloading import (
     reading_ended,
 )
 from aiogateway.routes import Table
-from aiogateway.serving import BACKLOG, Alongside, serve
+from aiogateway.serving import BACKLOG, RELOAD, Alongside, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
@@ -77,6 +78,7 @@ def run(
     :param on_ready: called once when the listeners answer.
     :raises ConfigError: it has faults now.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})  # taken once there is something to read again
     settings, table = read()
     if alongside is not None:
         settings = settings.model_copy(update={"workers": 1})

@@ -107,16 +107,24 @@ class Attempts:
         outcome = "failure"
         try:
             while reason := _reason(result):
+                unsent = reason == CONNECT_FAILURE and FREE.issuperset(again)
+                if unsent:  # the tier is the service's time to answer, and none was asked yet
+                    until = self._deadlines.clock() + request.route.timeout
                 following = self._following(request, outbound, client, tried, again, reason, until)
                 if following is None:
                     break
                 again.append(reason)
-                if isinstance(result, Exchange):
-                    result.abort()
-                if following in tried and reason not in FREE:
-                    await asyncio.sleep(PAUSE)
                 patience = self._patience(request, outbound, client, (*tried, following), until)
-                result = await self._attempt(request, outbound, following, patience, fresh=reason == STALE_CONNECTION)
+                bound = None if unsent else until
+                if isinstance(result, Exchange) and following not in tried:
+                    result = await self._turn(request, outbound, following, patience, until, result)
+                else:
+                    if isinstance(result, Exchange):
+                        result.abort()
+                    if reason not in FREE:
+                        await asyncio.sleep(PAUSE)
+                    fresh = reason == STALE_CONNECTION
+                    result = await self._attempt(request, outbound, following, patience, fresh=fresh, until=bound)
                 tried.append(following)
             if isinstance(result, Failed):
                 raise result.problem
@@ -125,6 +133,27 @@ class Attempts:
         finally:
             for reason in again:
                 self._metrics.count(families.RETRIES, client.upstream.name, reason, outcome).events += 1
+
+    async def _turn(
+        self,
+        request: Request,
+        outbound: Outbound,
+        destination: Destination,
+        patience: float,
+        until: float,
+        answered: Exchange,
+    ) -> Exchange | Failed:
+        """An attempt elsewhere. The answer there was is kept until that has a connection, and given if it gets none."""
+        try:
+            result = await self._attempt(request, outbound, destination, patience, until=until, instead=answered)
+        except Problem:
+            if answered.over:
+                raise
+            return answered
+        except BaseException:
+            answered.abort()
+            raise
+        return result if answered.over else answered
 
     def _following(
         self,
@@ -190,12 +219,22 @@ class Attempts:
         )
 
     async def _attempt(
-        self, request: Request, outbound: Outbound, destination: Destination, patience: float, *, fresh: bool = False
+        self,
+        request: Request,
+        outbound: Outbound,
+        destination: Destination,
+        patience: float,
+        *,
+        fresh: bool = False,
+        until: float | None = None,
+        instead: Exchange | None = None,
     ) -> Exchange | Failed:
         """One attempt at one destination.
 
         :param patience: seconds to wait for the answer's head.
         :param fresh: whether a kept connection has just proved closed.
+        :param until: when all has to be over, getting a connection too; None for no such bound.
+        :param instead: given up once there is a connection.
         :raises Problem: what was not the destination's fault.
         """
         record, pool, health = request.record, destination.pool, destination.health
@@ -206,7 +245,14 @@ class Attempts:
         outcome: int | None = None
         trial, complete = health.breaker.enter(), False
         try:
-            connection = (None if fresh else pool.take()) or await pool.acquire(record, fresh=fresh)
+            if until is None:
+                connection = (None if fresh else pool.take()) or await pool.acquire(record, fresh=fresh)
+            else:
+                async with asyncio.timeout_at(until):
+                    connection = await pool.acquire(record, fresh=fresh)
+                patience = min(patience, max(until - self._deadlines.clock(), LEAST))
+            if instead is not None:
+                instead.abort()
             record.asked = time.monotonic()
             exchange = Exchange(
                 pool, connection, self._deadlines, timeout=patience, idle=self._idle, broke_off=health.broke_off
@@ -222,6 +268,8 @@ class Attempts:
             complete = True
             record.headed = time.monotonic()
             return exchange
+        except TimeoutError:
+            return Failed("", Problem("upstream_timeout", "no other destination took the request in time"))
         except StaleConnection:
             return Failed(
                 STALE_CONNECTION,
@@ -230,7 +278,10 @@ class Attempts:
         except Problem as problem:
             if problem.code not in REASONS:
                 raise
-            outcome = ERROR if problem.code == "upstream_bad_response" else FAILURE
+            if problem.code != "upstream_bad_response":
+                outcome = FAILURE
+            elif exchange is None or not exchange.uploading:  # a backend may tire of a client that sends slowly
+                outcome = ERROR
             begun = exchange is not None and exchange.answered
             return Failed("" if begun else REASONS[problem.code], problem)
         finally:
@@ -239,7 +290,7 @@ class Attempts:
             if outcome is not None:
                 health.ended(outcome, trial=trial)
             elif trial:
-                health.breaker.leave()
+                health.breaker.leave(trial)
 
 
 def _reason(result: Exchange | Failed) -> str:

@@ -37,7 +37,7 @@ LINGER: Final = 10.0
 LINGER_BYTES: Final = 512 << 20
 # Seconds a client gets to read what is left of its last answer, once its connection is to be closed.
 CLOSING: Final = 30.0
-# Seconds a client that is not let in gets to read that.
+# Seconds a client gets to ask when there is no room for it, and one that is not let in at all to read that.
 HURRY: Final = 1.0
 # Requests of one connection answered without a wait between them, before others get their turn.
 IN_A_ROW: Final = 16
@@ -84,7 +84,7 @@ class ClientConnection(Receiving):
         """Deal with a connection for which there is no room."""
         if self.surplus:
             self.closing = True
-            self._await_head()
+            self._await_head(HURRY)  # those that say nothing must not keep the place from one who asks whether we live
             return
         self._deaf = True
         transport.write(self._terms.refuse(Problem("overloaded")))

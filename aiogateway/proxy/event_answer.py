@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 import aiohttp
+from aiohttp.hdrs import CONTENT_ENCODING
 
 from aiogateway.errors import Problem
 from aiogateway.proxy.events import Events, last_event
@@ -36,7 +37,7 @@ class EventAnswer(UpstreamResponse):
         self._reading = False
 
     async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
-        if self._sized:  # there is no room for an event of ours
+        if self._sized or CONTENT_ENCODING in exchange.message.headers:  # there is no room for an event of ours
             await super()._relay(request, exchange, head, arrived)
             return
         request.write(head)

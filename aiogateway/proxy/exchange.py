@@ -178,6 +178,11 @@ class Exchange:
         self._connection.fail(Problem("upstream_timeout", "the service stopped in the middle of its answer"))
 
     @property
+    def over(self) -> bool:
+        """Whether it is finished or given up."""
+        return self._over
+
+    @property
     def answered(self) -> bool:
         """Whether a byte of an answer came."""
         return self._connection.answered
@@ -207,6 +212,11 @@ class Exchange:
         if length is not None:
             self._connection.read_plainly(int(length))
 
+    def _blame(self) -> None:
+        """An established stream may end at any time, and one whose request is still arriving for its client's sake."""
+        if not self._established and not self.uploading:
+            self._broke_off()
+
     def interrupt(self, problem: Problem) -> None:
         """Wake whoever reads the answer's body with a problem."""
         self._connection.fail(problem)
@@ -221,11 +231,11 @@ class Exchange:
         try:
             return await self.payload.readany()
         except aiohttp.ClientError:
-            self._broke_off()
+            self._blame()
             raise
         except Problem as problem:
             if problem.code == "upstream_timeout":
-                self._broke_off()
+                self._blame()
             raise
         finally:
             deadline.cancel()

@@ -216,8 +216,9 @@ class Receiving(RequestHandler):
         else:
             self._watch = self._terms.deadlines.after(0, self._look_for_client)
 
-    def _await_head(self) -> None:
-        self._head_deadline = self._terms.deadlines.after(self._terms.header_timeout, self._head_expired)
+    def _await_head(self, seconds: float | None = None) -> None:
+        """:param seconds: until the head must be there; left out, the header timeout."""
+        self._head_deadline = self._terms.deadlines.after(seconds or self._terms.header_timeout, self._head_expired)
 
     def _end_head_wait(self) -> None:
         if self._head_deadline is not None:

@@ -19,6 +19,8 @@ from aiogateway.settings.variables import NOT_YET
 
 TIERS: Final = ("short", "medium", "long")
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# Seconds between probes, at least: each costs the service a request.
+SHORTEST_INTERVAL: Final = 0.1
 KNOWN_METHODS: Final = frozenset({*METHODS, "HEAD"})
 
 _FIELD = re.compile(r"(?:(?:form|json):)?[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -144,6 +146,13 @@ def _health_path(value: object) -> str:
     return value
 
 
+def _interval(value: object) -> float:
+    found = values.seconds(value)
+    if found < SHORTEST_INTERVAL:
+        raise ValueError(f"must be at least {SHORTEST_INTERVAL:g} seconds")
+    return found
+
+
 def _environment_name(value: object) -> str:
     if not isinstance(value, str) or not _ENV.fullmatch(value) or value.startswith("GATEWAY_"):
         raise ValueError("must be a variable's name in capitals that does not begin with GATEWAY_")
@@ -203,7 +212,7 @@ UPSTREAM_KEYS: Final[Mapping[str, Key]] = {
     "env": Key(_environment_name, "data path"),
     "balance": Key(values.choice("least_requests", "round_robin"), "survival", "least_requests"),
     "health_path": Key(_health_path, "survival"),
-    "health_interval": Key(values.seconds, "survival", 10.0),
+    "health_interval": Key(_interval, "survival", 10.0),
     "health_timeout": Key(values.seconds, "survival", 2.0),
     "health_failures": Key(values.integer(1, 1000), "survival", 3),
     "health_successes": Key(values.integer(1, 1000), "survival", 2),

@@ -25,9 +25,10 @@ class Breaker:
     """:param clock: seconds, monotonic.
     :param longest: seconds a rest may take.
     :ivar state: as of the last time that somebody asked.
+    :ivar period: how often it opened; trials belong to one.
     """
 
-    __slots__ = ("_clock", "_openings", "_trials", "_until", "longest", "state")
+    __slots__ = ("_clock", "_openings", "_trials", "_until", "longest", "period", "state")
 
     def __init__(self, clock: Callable[[], float], longest: float) -> None:
         self.longest = longest
@@ -36,6 +37,7 @@ class Breaker:
         self._until = 0.0
         self._openings = 0
         self._trials = 0
+        self.period = 0
 
     def admits(self) -> bool:
         """Whether a request may be sent now."""
@@ -54,22 +56,29 @@ class Breaker:
             self._trials = 0
         return self.state
 
-    def enter(self) -> bool:
-        """A request is sent; whether it is a trial, to be told to `leave`."""
+    def enter(self) -> int:
+        """A request is sent; answers the period whose trial it is, to be told to `leave`, or 0 for no trial."""
         if self.state == CLOSED:
-            return False
+            return 0
         self._trials += 1
         self._until = self._clock() + REST
-        return True
+        return self.period
 
-    def leave(self) -> None:
-        """A trial is over, however it ended; call it before `open` or `close`."""
-        if self._trials > 0:
-            self._trials -= 1
+    def leave(self, trial: int) -> bool:
+        """A trial is over, however it ended; call it before `open` or `close`.
+
+        :returns: whether it decides anything: it does while nothing else did since it began.
+        """
+        if trial != self.period or self.state == CLOSED:
+            return False
+        self._trials = max(self._trials - 1, 0)
+        return True
 
     def open(self) -> None:
         """Let nothing pass until a rest is over."""
         self._openings += 1
+        self.period += 1
+        self._trials = 0
         self._until = self._clock() + min(REST * 2 ** min(self._openings - 1, 16), self.longest)
         self.state = OPEN
 

@@ -110,6 +110,9 @@ class Health:
         """Judge by another policy from now on; what is known stays known."""
         self._policy = policy
         self.breaker.longest = policy.eject_time
+        longest = max(LONGEST_EJECTION, policy.eject_time)
+        shortest = min(policy.eject_time * max(self._ejections, 1), longest)
+        self._ejected_until = min(self._ejected_until, self._clock() + shortest)
 
     @property
     def available(self) -> bool:
@@ -123,7 +126,7 @@ class Health:
             return f"circuit {self.breaker.state}"
         return "ejected" if self.ejected else None if self.probed else "health check"
 
-    def ended(self, outcome: int, *, trial: bool = False) -> None:
+    def ended(self, outcome: int, *, trial: int = 0) -> None:
         """A request to the destination ended.
 
         :param outcome: `GOOD`, `ERROR` or `FAILURE`.
@@ -131,7 +134,7 @@ class Health:
         """
         self._ended += 1
         if trial:
-            self._judge_trial(outcome)
+            self._judge_trial(outcome, trial)
         elif outcome == GOOD:
             if self._bad_in_a_row:
                 self._bad_in_a_row = self._failures_in_a_row = 0
@@ -142,9 +145,8 @@ class Health:
         """An answer whose head came, and was counted, was never completed."""
         self._count(ERROR)
 
-    def _judge_trial(self, outcome: int) -> None:
-        self.breaker.leave()
-        if self.breaker.state == CLOSED:  # another trial was first
+    def _judge_trial(self, outcome: int, trial: int) -> None:
+        if not self.breaker.leave(trial):  # another trial was first
             return
         if outcome == FAILURE or (outcome == ERROR and self._answers_opened):
             self._open(answers=self._answers_opened)

@@ -14,6 +14,7 @@ import pytest
 
 from .harness import Backend, Gateway, Peer, assert_problem, eventually, free_port, reply, request, running, write_table
 from .harness.answers import silence
+from .hasty import deaf_port
 
 KEYS = 'auth = "public"\nrate_limit = "off"\n'
 ROUTE = '[[route]]\npath = "/{name}/{{rest:path}}"\nupstream = "{name}"\n{keys}\n'
@@ -117,6 +118,31 @@ def test_refusals_of_the_client_and_clients_that_leave_never_count(tmp_path: Pat
         assert gateway.get(backend.serve(reply(200), "/b")).status == 200
 
 
+def test_a_backend_that_tires_of_slow_uploads_or_ends_event_streams_is_well(tmp_path: Path, backend: Backend) -> None:
+    """The client is what was waited for; and a stream may end at any time."""
+
+    def tired(peer: Peer) -> None:
+        peer.reset()
+
+    def streaming(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.send(b"9\r\ndata: 1\n\n\r\n")
+        peer.close()
+
+    late, stream = backend.serve(tired, "/b"), backend.serve(streaming, "/b")
+    upstream = f'url = "{backend.url}", eject_after = 2, eject_rate = 0.1'
+    with running(table(tmp_path, {"b": upstream}, b='max_body = "8 MiB"')) as gateway:
+        for _ in range(25):
+            with gateway.client() as client:
+                client.send(
+                    f"POST {late} HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n".encode() + bytes(70_000)
+                )
+                assert client.read().status == 502
+            assert b"event: error" in gateway.get(stream).data
+        assert gateway.get(backend.serve(reply(200), "/b")).status == 200
+        assert set(metric(gateway, "gateway_circuit_breaker_state").values()) == {0.0}
+
+
 def test_a_destination_that_answers_errors_is_ejected_and_comes_back(
     tmp_path: Path, two: tuple[Backend, Backend]
 ) -> None:
@@ -211,6 +237,44 @@ def test_a_silent_destination_costs_half_of_the_time_when_there_is_another(
     with running(table(tmp_path, {"b": upstream}, b="retry = true\ntimeout = 1")) as gateway:
         assert [gateway.get("/b/x").data for _ in range(2)] == [b"good"] * 2
         assert len(silent.seen("/b/x")) == 1
+
+
+def test_a_destination_that_accepts_no_connection_is_passed_over_however_short_the_time_for_an_answer(
+    tmp_path: Path, backend: Backend
+) -> None:
+    """Connecting is not the service's time to answer."""
+    path = backend.serve(reply(200, b"good"), "/b")
+    with deaf_port() as unheard:
+        upstream = f'url = ["http://127.0.0.1:{unheard}", "{backend.url}"], balance = "round_robin"'
+        config = table(tmp_path, {"b": upstream}, b="timeout = 0.3")
+        with running(config, GATEWAY_POOL_CONNECT_TIMEOUT="0.5") as gateway:
+            assert [gateway.send("POST", path, body=b"abc").data for _ in range(4)] == [b"good"] * 4
+
+
+def test_an_answer_there_was_is_given_when_nobody_else_takes_the_request(
+    tmp_path: Path, two: tuple[Backend, Backend]
+) -> None:
+    """Within the time that the route has, and with all that the answer said."""
+    bad, full = two
+    release = threading.Event()
+
+    def held(peer: Peer) -> None:
+        peer.wait(release)
+        peer.send(reply(200))
+
+    bad.serve(reply(503, b"{}", "Retry-After: 7"), at="/b/x")
+    full.serve(held, at="/b/held")
+    bad.serve(held, at="/b/held")
+    upstream = f"{urls(bad, full)}, balance = 'round_robin', eject_after = 1000, eject_rate = 1.0"
+    config = table(tmp_path, {"b": upstream}, b="retry = true\ntimeout = 1")
+    with running(config, GATEWAY_POOL_MAX_CONNECTIONS="1") as gateway, gateway.client() as one:
+        assert gateway.send("POST", "/b/x", body=b"").status == 503  # the turn of the first
+        one.send(request("POST", "/b/held", body=b"abc"))
+        full.wait_for("/b/held")
+        answer = gateway.get("/b/x")
+        assert (answer.status, answer.value("retry-after"), answer.json()["code"]) == (503, "7", "upstream_error")
+        release.set()
+        assert one.read().status == 200
 
 
 def test_an_error_of_the_only_destination_is_repeated_a_bounded_number_of_times(

@@ -217,3 +217,33 @@ def test_a_handshake_that_stalls_is_cut_off_and_others_go_on(secure: Gateway, wi
         with elapsed() as taken, contextlib.suppress(ConnectionError):
             assert stalled.recv(1) == b""
     assert taken.seconds > 5, "it is given time"
+
+
+def test_a_client_whose_handshake_begins_as_the_gateway_stops_is_served(
+    tmp_path: Path, files: Path, authority: trustme.CA, backend: Backend
+) -> None:
+    """It connected before the listener closed: nobody has seen it yet, and it counts."""
+    settings = put(tmp_path, authority.issue_cert("gateway.test"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        running(files / "config", GATEWAY_DRAIN_DELAY="0.3", **settings) as gateway,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain,
+    ):
+        gateway.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not listening(gateway), "new connections are refused", within=10)
+        with context.wrap_socket(plain, server_hostname="gateway.test") as sock:
+            sock.sendall(request("GET", backend.serve(reply(200, b"served"))))
+            wire = Wire(sock)
+            head = wire.head()
+            assert head.start.startswith(b"HTTP/1.1 200") and head.values("connection") == ["close"]
+        gateway.ended()
+
+
+def listening(gateway: Gateway) -> bool:
+    """Whether the public listener takes connections."""
+    try:
+        gateway.client().leave()
+    except ConnectionError:
+        return False
+    return True

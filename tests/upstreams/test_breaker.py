@@ -13,7 +13,7 @@ LONGEST = 30.0
 
 def test_a_closed_circuit_lets_everything_pass_and_tries_nothing() -> None:
     breaker = Breaker(Clock(), LONGEST)
-    assert [(breaker.admits(), breaker.enter()) for _ in range(100)] == [(True, False)] * 100
+    assert [(breaker.admits(), breaker.enter()) for _ in range(100)] == [(True, 0)] * 100
 
 
 def test_an_open_circuit_lets_nothing_pass_until_its_rest_is_over() -> None:
@@ -32,8 +32,8 @@ def test_a_half_open_circuit_lets_a_few_try_at_once_and_more_as_they_end() -> No
     breaker = Breaker(clock, LONGEST)
     breaker.open()
     clock.advance(REST)
-    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 5)] == [True] * TRIALS + [False] * 5
-    breaker.leave()
+    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 5)] == [1] * TRIALS + [False] * 5
+    assert breaker.leave(1)
     assert breaker.admits()
 
 
@@ -46,11 +46,26 @@ def test_trials_that_take_long_keep_nobody_out_for_longer_than_a_rest() -> None:
         assert breaker.admits() and breaker.enter()
     assert not breaker.admits() and breaker.wait() == REST
     clock.advance(REST)
-    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 1)] == [True] * TRIALS + [False]
+    assert [breaker.admits() and breaker.enter() for _ in range(TRIALS + 1)] == [1] * TRIALS + [False]
     breaker.close()
-    for _ in range(2 * TRIALS):
-        breaker.leave()
+    assert not any(breaker.leave(1) for _ in range(2 * TRIALS)), "they decide nothing any more"
     assert breaker.admits() and not breaker.enter()
+
+
+def test_trials_that_fail_together_open_it_once() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, LONGEST)
+    breaker.open()
+    clock.advance(REST)
+    trials = [breaker.enter() for _ in range(TRIALS) if breaker.admits()]
+    for trial in trials:
+        if breaker.leave(trial):
+            breaker.open()
+    assert breaker.wait() == 2 * REST
+    clock.advance(2 * REST)
+    assert breaker.admits() and breaker.enter() == 2
+    assert not breaker.leave(1), "one of an earlier period"
+    assert breaker.leave(2)
 
 
 def test_rests_grow_until_the_longest_and_begin_anew_once_it_closed() -> None:
@@ -83,10 +98,10 @@ def test_no_more_than_a_few_trials_are_ever_under_way(steps: list[str]) -> None:
     trials = 0
     for step in steps:
         if step == "ask" and breaker.admits():
-            trials += breaker.enter()
+            trials += breaker.enter() > 0
         elif step == "leave" and trials:
             trials -= 1
-            breaker.leave()
+            breaker.leave(breaker.period)
         elif step == "open":
             breaker.open()
             trials = 0

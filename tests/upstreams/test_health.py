@@ -175,8 +175,8 @@ def test_trials_that_nobody_waited_for_give_their_places_back() -> None:
     bench.ended(*[FAILURE] * 5)
     bench.clock.advance(REST)
     for _ in range(20):
-        assert bench.health.breaker.admits() and bench.health.breaker.enter()
-        bench.health.breaker.leave()
+        assert bench.health.breaker.admits()
+        assert bench.health.breaker.leave(bench.health.breaker.enter())
 
 
 def test_it_takes_several_probes_to_change_a_mind() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.__main__ import MEASURES, SOAK, options
+from benchmarks.soak.programs import clients_of
 from benchmarks.soak.verdicts import Figure, as_json, faults_in, halves_grew, percentile, table
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -41,6 +44,15 @@ def test_a_figure_is_met_at_its_bound_and_missed_beyond() -> None:
 def test_the_log_of_a_gateway_is_searched_for_faults_of_its_own() -> None:
     log = '{"event":"connect failed","level":"warning"}\nTraceback (most recent call last):\n{"level":"error"}\n'
     assert len(faults_in(log)) == 2
+
+
+def test_the_clients_of_a_process_are_those_it_has_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, socket.create_connection(("127.0.0.1", port)):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert clients_of(os.getpid(), port) == {client.getsockname()[1]}
 
 
 def test_every_figure_is_run_unless_some_are_chosen() -> None:

@@ -33,7 +33,8 @@ def errors(inner: Handler) -> Handler:
         try:
             return await inner(request)
         except Problem as problem:
-            told = problem
+            # The frames that it came through may hold it: without them it is a cycle no more, and gone with its answer.
+            told = problem.with_traceback(None)
         except ConnectionError:
             told = Problem("client_closed")
         except Exception:  # the outermost place: what nobody understood must still be answered, and be seen

@@ -34,6 +34,7 @@ class Told:
 
     :ivar repeated: idempotent requests whose kept connection closed before a byte of the answer.
     :ivar wrong: what went wrong, by what it was.
+    :ivar lost: the client's port of each connection on which that was, 0 where none was made.
     :ivar took: seconds of each answer that was as it should be.
     """
 
@@ -41,6 +42,7 @@ class Told:
     repeated: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
+    lost: list[int] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
 
     @property
@@ -60,6 +62,7 @@ class Client:
         self._told = told
         self._numbers = numbers
         self._pair: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._own_port = 0
 
     async def ask(self, kind: Ask, fine: Sequence[int] = (200,)) -> None:
         """Ask, and take note of how it went."""
@@ -79,6 +82,7 @@ class Client:
                     status = await self._exchange(kind, number)
         except (OSError, asyncio.IncompleteReadError, Closed) as exc:
             told.wrong[f"{kind.method} {kind.path}: {type(exc).__name__}"] += 1
+            told.lost.append(self._own_port)
             self.close()
             return
         told.statuses[status] += 1
@@ -89,7 +93,9 @@ class Client:
 
     async def _exchange(self, kind: Ask, number: str) -> int:
         if self._pair is None:
+            self._own_port = 0
             self._pair = await asyncio.open_connection("127.0.0.1", self._port)
+            self._own_port = self._pair[1].get_extra_info("sockname")[1]
         reader, writer = self._pair
         length = f"Content-Length: {kind.size}\r\n" if kind.method != "GET" else ""
         try:

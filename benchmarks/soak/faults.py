@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import REPOSITORY
+from benchmarks.processes import REPOSITORY, free_port
 from benchmarks.soak.clients import Ask, Client, Told, asking
 from benchmarks.soak.deploys import until
 from benchmarks.soak.programs import PATIENT, backend, gateway, write_table
@@ -151,7 +151,7 @@ async def slow(folder: Path, *, quick: bool) -> list[Figure]:
 
 async def breaker(folder: Path, *, quick: bool) -> list[Figure]:
     """An open circuit: what an answer takes, and that the destination is left alone."""
-    write_table(folder, {"b": 'url = "http://127.0.0.1:9", eject_after = 3'})
+    write_table(folder, {"b": f'url = "http://127.0.0.1:{free_port()}", eject_after = 3'})
     told = Told()
     with gateway(folder) as program:
         client = Client(program.port, Told())

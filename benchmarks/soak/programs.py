@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import PROC, READY_SECONDS, REPOSITORY, BenchError, free_port, tree
+from benchmarks.processes import PROC, READY_SECONDS, REPOSITORY, BenchError, free_port, state, tree
 
 KEYS: Final = 'auth = "public"\nrate_limit = "off"\nmax_body = "1 GiB"\n'
 # Keys of an upstream that is never given up.
@@ -78,6 +78,19 @@ class Program:
             text = found.read().decode()
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
+    def kill(self, pid: int) -> set[int]:
+        """End one of its processes by SIGKILL; the ports of the clients whose connections that one held.
+
+        It is stopped first, so that it takes no more while it is looked at: those in the listener's queue are
+        another worker's.
+        """
+        self.signal(signal.SIGSTOP, pid)
+        while state(pid) not in "TZX":
+            time.sleep(0.001)
+        held = clients_of(pid, self.port)
+        self.signal(signal.SIGKILL, pid)
+        return held
+
     def resident(self) -> float:
         """MiB of the program and its workers."""
         pages = sum(int((PROC / str(pid) / "statm").read_text().split()[1]) for pid in tree(self.pid))
@@ -85,6 +98,21 @@ class Program:
 
     def descriptors(self) -> int:
         return sum(len(os.listdir(PROC / str(pid) / "fd")) for pid in tree(self.pid))
+
+
+def clients_of(pid: int, port: int) -> set[int]:
+    """The other ends' ports of a process' established connections to a local port (proc(5))."""
+    rows = [line.split() for line in (PROC / "net" / "tcp").read_text().splitlines()[1:]]
+    peers = {
+        f"socket:[{row[9]}]": int(row[2].rpartition(":")[2], 16)
+        for row in rows
+        if int(row[1].rpartition(":")[2], 16) == port
+    }
+    found = set[int]()
+    for descriptor in (PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(peers.get(os.readlink(descriptor), 0))
+    return found - {0}
 
 
 def _start(argv: Sequence[str], output: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -24,6 +24,7 @@ from .harness import (
     Peer,
     Response,
     assert_problem,
+    chunked,
     eventually,
     free_port,
     reply,
@@ -151,6 +152,43 @@ def test_what_breaks_in_the_answers_body_never_looks_complete(
         assert head.start.startswith(b"HTTP/1.1 200")
         body = client.body_of(head)
         assert not body.complete and BODY.startswith(bytes(body.kept))
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+IN_THE_CHUNKS = {
+    "a size that is corrupt": Fault("corrupt", at=len(CHUNKED) + 1005, size=1),
+    "a size that becomes another's end": Fault("corrupt", at=len(CHUNKED) + 1006, size=2),
+    "closed between two": Fault("close", at=len(CHUNKED) + 1005),
+    "closed before the last": Fault("close", at=len(CHUNKED) + 2010),
+    "closed in the last": Fault("close", at=len(CHUNKED) + 2013),
+}
+
+
+@pytest.mark.parametrize(("fault"), IN_THE_CHUNKS.values(), ids=IN_THE_CHUNKS)
+def test_what_breaks_between_chunks_never_looks_complete(
+    gateway: Gateway, faulty: FaultyProxy, behind: Backend, fault: Fault
+) -> None:
+    behind.serve(CHUNKED + 2 * chunked(b"a" * 998, end=b"") + b"0\r\n\r\n", at="/b/chunks")
+    faulty.fault = fault
+    with gateway.client() as client:
+        client.send(request("GET", "/b/chunks"))
+        head = client.head()
+        if head.start.startswith(b"HTTP/1.1 200"):
+            assert not client.body_of(head).complete
+        else:
+            assert_problem(Response((), head, client.body_of(head)), "upstream_bad_response")
+
+
+def test_others_are_served_while_many_wait_for_a_peer_that_never_answers(gateway: Gateway, faulty: FaultyProxy) -> None:
+    faulty.fault, before = BLACKHOLE, faulty.connections
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(gateway.client()) for _ in range(50)]
+        for client in waiting:
+            client.send(request("GET", "/b/x"))
+        eventually(lambda: faulty.connections >= before + 50, "all wait")
+        assert {gateway.get("/fine/x").data for _ in range(20)} == {b"fine"}
+        for client in waiting:
+            assert_problem(client.read(), "upstream_timeout")
 
 
 HARMLESS = {

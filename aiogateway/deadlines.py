@@ -15,19 +15,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 TICK: Final = 0.05
-
-
-class Bucket(set["Deadline"]):
-    """The deadlines of one slot. One that becomes empty is given up: a table once grown would keep its size, and there
-    are twelve thousand slots in ten minutes.
-    """
-
-    __slots__ = ("slot", "slots")
-
-    def __init__(self, slots: dict[int, Bucket], slot: int) -> None:
-        super().__init__()
-        self.slots = slots
-        self.slot = slot
+# Slots below which emptied ones are not worth a look.
+FEW: Final = 256
 
 
 class Deadline:
@@ -35,15 +24,12 @@ class Deadline:
 
     __slots__ = ("_bucket", "expire")
 
-    def __init__(self, bucket: Bucket, expire: Callable[[], None]) -> None:
+    def __init__(self, bucket: set[Deadline], expire: Callable[[], None]) -> None:
         self._bucket = bucket
         self.expire = expire
 
     def cancel(self) -> None:
-        bucket = self._bucket
-        bucket.discard(self)
-        if not bucket and bucket.slots.get(bucket.slot) is bucket:
-            del bucket.slots[bucket.slot]
+        self._bucket.discard(self)
 
 
 class Deadlines:
@@ -56,7 +42,8 @@ class Deadlines:
     def __init__(self, clock: Callable[[], float], tick: float = TICK) -> None:
         self.clock = clock
         self.tick = tick
-        self._slots: dict[int, Bucket] = {}
+        self._slots: dict[int, set[Deadline]] = {}
+        self._room = FEW
         self._swept = int(clock() / tick)
 
     def after(self, seconds: float, expire: Callable[[], None]) -> Deadline:
@@ -64,7 +51,9 @@ class Deadlines:
         slot = int((self.clock() + seconds) / self.tick) + 1
         bucket = self._slots.get(slot)
         if bucket is None:
-            bucket = self._slots[slot] = Bucket(self._slots, slot)
+            if len(self._slots) >= self._room:
+                self._forget_emptied()
+            bucket = self._slots[slot] = set()
         deadline = Deadline(bucket, expire)
         bucket.add(deadline)
         return deadline
@@ -87,9 +76,14 @@ class Deadlines:
         self._swept = now
         return expired
 
+    def _forget_emptied(self) -> None:
+        """Almost every deadline is cancelled long before its slot's time: what is left of them must not pile up."""
+        self._slots = {slot: bucket for slot, bucket in self._slots.items() if bucket}
+        self._room = max(FEW, 2 * len(self._slots))
+
     @property
     def slots(self) -> int:
-        """How many slots hold something."""
+        """How many slots there are, emptied ones among them."""
         return len(self._slots)
 
     def __len__(self) -> int:

@@ -116,7 +116,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.start()
         self._server = Server(
-            self._way(),
+            self._way(self.table, self._clients),
             observer=self._telemetry,
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
@@ -145,30 +145,32 @@ class Gateway:
         }
         before = self._clients
         # Another mapping, not the same one changed: requests in flight look into theirs.
-        self._clients = {name: new.get(name) or before[name] for name in table.upstreams}
+        clients = {name: new.get(name) or before[name] for name in table.upstreams}
         for name in table.upstreams.keys() - new.keys():
             before[name].update(table.upstreams[name])
+        way = self._way(table, clients)  # whatever may fail has been done by now
         # They go by the old table to their end, and may have yet to come to their upstream.
         unanswered = [] if self._server is None else self._server.unanswered()
         for name, client in before.items():
-            if self._clients.get(name) is not client:
+            if clients.get(name) is not client:
                 client.retire()
                 self._retired.append((client, list(unanswered)))
+        self._clients = clients
         self.table = table
         self.docs = Docs(table, self.settings, __version__)
         self._telemetry.know(table.upstreams)
         if self._server is not None:
-            self._server.request_handler = cast(Any, self._way())
+            self._server.request_handler = cast(Any, way)
 
-    def _way(self) -> Handler:
+    def _way(self, table: Table, clients: Mapping[str, UpstreamClient]) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
         tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier, self._overload)
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
-            local |= handlers(Docs(self.table, settings, __version__, try_it_out=True))
-        proxy = ProxyHandler(settings, self._clients, self._deadlines, bodies, self.metrics, self._shelf)
-        return compose(settings, self.table, proxy, local, tools)
+            local |= handlers(Docs(table, settings, __version__, try_it_out=True))
+        proxy = ProxyHandler(settings, clients, self._deadlines, bodies, self.metrics, self._shelf)
+        return compose(settings, table, proxy, local, tools)
 
     def _lost_spans(self) -> int:
         return 0 if self._spans is None else self._spans.lost

@@ -33,12 +33,12 @@ class Policy:
 class Bench:
     """A destination's health, its clock, and what it told."""
 
-    def __init__(self, *, others: bool = True, **policy: float) -> None:
+    def __init__(self, *, others: bool = True, policy: Policy | None = None) -> None:
         self.clock = Clock()
         self.others = others
         self.told: list[str] = []
         self.health = Health(
-            Policy(**policy),  # type: ignore[arg-type]
+            policy or Policy(),
             self.clock,
             lambda: self.others,
             lambda what, seconds: self.told.append(what),
@@ -95,7 +95,7 @@ def test_failures_eject_where_there_are_others_and_break_the_circuit(
 
 
 def test_a_rate_of_one_is_never_exceeded() -> None:
-    bench = Bench(others=False, eject_rate=1.0, eject_after=1000)
+    bench = Bench(others=False, policy=Policy(eject_rate=1.0, eject_after=1000))
     bench.ended(*[ERROR] * 500)
     assert bench.state() == (False, CLOSED)
 
@@ -120,7 +120,7 @@ def test_what_happened_before_the_window_does_not_count() -> None:
 
 
 def test_ejections_grow_to_a_bound_and_shrink_while_all_is_well() -> None:
-    bench = Bench(eject_after=1)
+    bench = Bench(policy=Policy(eject_after=1))
     lasted = []
     for _ in range(12):
         bench.ended(ERROR)

@@ -71,8 +71,10 @@ class Attempt:
         :param instead: given up once there is a connection.
         :raises Problem: what was not the destination's fault.
         """
-        health = destination.health
-        request.record.attempts += 1
+        health, record = destination.health, request.record
+        record.attempts += 1
+        record.destination = destination.url
+        record.asked = record.headed = 0.0
         outcome: int | None = None
         trial = health.breaker.enter()
         try:
@@ -126,8 +128,7 @@ class Attempt:
     ) -> tuple[Exchange | Failed, int | None]:
         """What came of it, and what that says of the destination; None for nothing."""
         record = request.record
-        record.destination = destination.url
-        record.asked, record.headed = time.monotonic(), 0.0
+        record.asked = time.monotonic()
         health = destination.health
         exchange = Exchange(
             destination.pool,

@@ -57,6 +57,8 @@ def test_a_dead_destination_opens_its_circuit_and_is_left_alone(tmp_path: Path) 
     upstream = f'url = "http://127.0.0.1:{port}", eject_after = {AFTER}, eject_time = 1'
     with running(table(tmp_path, {"b": upstream})) as gateway:
         assert refusals(gateway, "/b/x", AFTER) == {"upstream_unreachable": AFTER}
+        failure = gateway.admin("/admin/failures").json()["failures"][0]
+        assert failure["destination"] == f"http://127.0.0.1:{port}"
         with Backend(port=port) as backend:
             answer = gateway.get("/b/x")
             assert_problem(answer, "upstream_circuit_open")

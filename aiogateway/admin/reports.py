@@ -14,6 +14,7 @@ from aiogateway.admin.hints import Figures, hints, reload_hints, worker_hints
 from aiogateway.history import INTERVAL, INTERVALS, Interval, add_up, merge, quantile
 from aiogateway.report import SILENT
 from aiogateway.routes import Table, Upstream
+from aiogateway.upstreams.breaker import STATES
 
 Report = Mapping[str, Any]
 
@@ -23,7 +24,6 @@ GAUGES: Final = ("active", "idle", "pending", "streams")
 # Share of failing requests from which a service is not well, and requests that it takes to tell.
 DEGRADED: Final = 0.05
 ENOUGH: Final = 5
-BREAKERS: Final = ("closed", "half-open", "open")
 FAILURES: Final = 100
 
 
@@ -98,7 +98,7 @@ def destinations_of(live: Iterable[Report], name: str) -> list[dict[str, Any]]:
             seen["up"] = seen["up"] and each["up"]
             seen["reason"] = seen["reason"] or each["reason"]
             seen["connect_failure"] = seen["connect_failure"] or each["connect_failure"]
-            seen["breaker"] = max(seen["breaker"], each["breaker"], key=BREAKERS.index)
+            seen["breaker"] = max(seen["breaker"], each["breaker"], key=STATES.index)
     return list(found.values())
 
 
@@ -129,7 +129,7 @@ def _upstream(reports: Sequence[Report], live: Sequence[Report], upstream: Upstr
         "requests_per_second": round(recent.requests / WINDOW, 3),
         "error_rate": round(error_rate, 4),
         **percentiles(recent.latency),
-        "breaker": max((each["breaker"] for each in destinations), key=BREAKERS.index, default=BREAKERS[0]),
+        "breaker": max((each["breaker"] for each in destinations), key=STATES.index, default=STATES[0]),
         "pool": {**pool, "max_connections": most, "use": round(pool["active"] / most, 4)},
         "destinations": destinations,
         "history": _series(history, wall),

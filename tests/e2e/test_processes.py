@@ -254,7 +254,6 @@ def test_a_crash_loop_shows_in_readiness_until_it_is_over(two_workers: Gateway) 
         return not ready()
 
     eventually(kill_the_other, "readiness tells of it", within=20)
-    assert "workers crash" in two_workers.admin("/readyz").data.decode() or ready()
     eventually(ready, "a worker that lives ends it", within=20)
 
 

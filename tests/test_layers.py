@@ -22,6 +22,7 @@ LAYERS: Final = (
     {"routes"},
     {"describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},
     {"proxy"},
+    {"caching"},
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},
     {"report"},
     {"app"},

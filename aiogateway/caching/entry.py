@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from aiogateway.proxy.headers import RawFields
-
 # The name of the plain body among the codings (RFC 9110 section 12.5.3).
 IDENTITY = "identity"
 
@@ -29,16 +27,39 @@ class Key(NamedTuple):
     query: str
 
 
+class Terms(NamedTuple):
+    """How long an answer may be given, as its fields say it; seconds (RFC 9111 sections 4.2 and 5.2, RFC 5861).
+
+    :ivar lifetime: for which it is fresh.
+    :ivar age: that it had when it was received.
+    :ivar validate: whether it may never be given without having been validated.
+    :ivar strict: whether it may never be given stale.
+    :ivar while_revalidating: for which it may be given stale while it is validated.
+    :ivar if_error: for which it may be given stale when that fails.
+    """
+
+    lifetime: float
+    age: float
+    validate: bool
+    strict: bool
+    while_revalidating: float
+    if_error: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
     """The head of a stored answer: one variant of what a URI means.
 
     :ivar id: names its bodies; random, so that no two answers ever share one.
     :ivar status: of the answer.
-    :ivar fields: as clients get them, less what every answer gets anew: `Age`, `Content-Length`, framing.
-    :ivar vary: names in lower case of the request's fields it was selected by, each with what the request had there.
+    :ivar lines: its fields as clients get them, less what every answer gets anew: `Age`, `Content-Length`, framing; as
+        in a head, without the last line end.
+    :ivar vary: names in lower case of the request's fields it was selected by, each with a digest of what stood there.
     :ivar source: what it was asked of: the upstream, and the path there.
-    :ivar requested: when the request was sent, in seconds since the epoch.
+    :ivar terms: how long it may be given.
+    :ivar etag: its entity tag as written; empty without one.
+    :ivar modified: its `Last-Modified` as written; empty without one.
+    :ivar encodable: whether its body may be given in another coding.
     :ivar received: when its head was there, in seconds since the epoch.
     :ivar until: when it is of no use to anybody any more, fresh or stale; in seconds since the epoch.
     :ivar size: of the plain body, in bytes.
@@ -47,10 +68,13 @@ class Entry:
 
     id: str
     status: int
-    fields: RawFields
+    lines: bytes
     vary: tuple[tuple[str, str], ...]
     source: str
-    requested: float
+    terms: Terms
+    etag: str
+    modified: str
+    encodable: bool
     received: float
     until: float
     size: int

@@ -7,7 +7,7 @@ The body is stored plain, and beside that in each content coding that a client w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 # The name of the plain body among the codings (RFC 9110 section 12.5.3).
@@ -79,6 +79,17 @@ class Entry:
     until: float
     size: int
     tags: tuple[str, ...]
+
+    def age(self, now: float) -> float:
+        """How old it is now, in seconds (RFC 9111 section 4.2.3).
+
+        :param now: seconds since the epoch.
+        """
+        return self.terms.age + max(now - self.received, 0.0)
+
+    def of(self, id: str) -> Entry:
+        """The same head for the bodies of another."""
+        return replace(self, id=id)
 
 
 class Store(Protocol):

@@ -21,8 +21,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiogateway.caching.entry import Entry
 from aiogateway.caching.fields import entity_tags, http_date, weakly_equal
+from aiogateway.caching.freshness import Headers
 from aiogateway.caching.storing import Asked, entry_of, name_of
-from aiogateway.caching.terms import Headers
 from aiogateway.proxy.headers import RawFields
 
 # What a 304 may not change in a stored answer (RFC 9111 section 3.2): the stored body is what these are about.

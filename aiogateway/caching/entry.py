@@ -27,7 +27,7 @@ class Key(NamedTuple):
     query: str
 
 
-class Terms(NamedTuple):
+class Freshness(NamedTuple):
     """How long an answer may be given, as its fields say it; seconds (RFC 9111 sections 4.2 and 5.2, RFC 5861).
 
     :ivar lifetime: for which it is fresh.
@@ -56,7 +56,7 @@ class Entry:
         in a head, without the last line end.
     :ivar vary: names in lower case of the request's fields it was selected by, each with a digest of what stood there.
     :ivar source: what it was asked of: the upstream, and the path there.
-    :ivar terms: how long it may be given.
+    :ivar freshness: how long it may be given.
     :ivar etag: its entity tag as written; empty without one.
     :ivar modified: its `Last-Modified` as written; empty without one.
     :ivar encodable: whether its body may be given in another coding.
@@ -71,7 +71,7 @@ class Entry:
     lines: bytes
     vary: tuple[tuple[str, str], ...]
     source: str
-    terms: Terms
+    freshness: Freshness
     etag: str
     modified: str
     encodable: bool
@@ -85,7 +85,7 @@ class Entry:
 
         :param now: seconds since the epoch.
         """
-        return self.terms.age + max(now - self.received, 0.0)
+        return self.freshness.age + max(now - self.received, 0.0)
 
     def of(self, id: str) -> Entry:
         """The same head for the bodies of another."""

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from aiohttp.hdrs import ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE, VARY
 
-from aiogateway.caching.entry import Entry, Terms
+from aiogateway.caching.entry import Entry, Freshness
 from aiogateway.caching.fields import Directives, entity_tags, names, unqualified
-from aiogateway.caching.terms import BY_ROUTE, Headers, said, terms_of
+from aiogateway.caching.freshness import BY_ROUTE, Headers, freshness_of, said
 
 # Of these we know all that they mean (RFC 9111 section 5.2.2.3).
 UNDERSTOOD: Final = frozenset({200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501})
@@ -139,15 +139,15 @@ def name_of(line: bytes) -> bytes:
     return line.partition(b":")[0].lower()
 
 
-def until(terms: Terms, received: float, *, validator: bool) -> float:
+def until(freshness: Freshness, received: float, *, validator: bool) -> float:
     """When an answer is of no use to anybody any more; in seconds since the epoch.
 
     :param validator: whether it can be validated.
     """
-    beyond = max(terms.while_revalidating, terms.if_error)
-    if validator or not (terms.strict or terms.validate):
+    beyond = max(freshness.while_revalidating, freshness.if_error)
+    if validator or not (freshness.strict or freshness.validate):
         beyond = max(beyond, GRACE)
-    return received + min(max(terms.lifetime - terms.age, 0.0) + beyond, LONGEST)
+    return received + min(max(freshness.lifetime - freshness.age, 0.0) + beyond, LONGEST)
 
 
 def entry_of(
@@ -165,11 +165,13 @@ def entry_of(
     vary, tags = vary_of(headers, asked.selecting), tags_of(headers)
     if vary is None or tags is None:
         return None
-    terms = terms_of(status, headers, asked.at, received, asked.by_route)
+    freshness = freshness_of(status, headers, asked.at, received, asked.by_route)
     etag, modified = headers.get(ETAG, ""), headers.get(LAST_MODIFIED, "")
     if entity_tags([etag]) != [etag]:
         etag = ""
-    if terms.lifetime <= terms.age and not (etag or modified or terms.while_revalidating or terms.if_error):
+    if freshness.lifetime <= freshness.age and not (
+        etag or modified or freshness.while_revalidating or freshness.if_error
+    ):
         return None  # stale from the beginning, and nobody could say whether it is good still
     return Entry(
         id=secrets.token_hex(16),
@@ -177,12 +179,12 @@ def entry_of(
         lines=kept_lines(lines, headers),
         vary=vary,
         source=asked.source,
-        terms=terms,
+        freshness=freshness,
         etag=etag,
         modified=modified,
         encodable=encodable,
         received=received,
-        until=until(terms, received, validator=bool(etag or modified)),
+        until=until(freshness, received, validator=bool(etag or modified)),
         size=size,
         tags=tags,
     )

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from aiohttp.hdrs import AGE, CACHE_CONTROL, DATE, EXPIRES, PRAGMA
 from multidict import CIMultiDictProxy, istr
 
-from aiogateway.caching.entry import Terms
+from aiogateway.caching.entry import Freshness
 from aiogateway.caching.fields import Directives, age, directives, http_date, seconds, targeted, unqualified
 
 CDN_CACHE_CONTROL: Final = istr("CDN-Cache-Control")
@@ -66,7 +66,7 @@ def initial_age(headers: Headers, asked: float, received: float) -> float:
     return max(apparent, age(headers.getall(AGE, [])) + max(received - asked, 0.0))
 
 
-def terms_of(status: int, headers: Headers, asked: float, received: float, by_route: float | None) -> Terms:
+def freshness_of(status: int, headers: Headers, asked: float, received: float, by_route: float | None) -> Freshness:
     """How long an answer may be given.
 
     :param by_route: for how long one may be that says nothing of it itself; None for not at all.
@@ -76,7 +76,7 @@ def terms_of(status: int, headers: Headers, asked: float, received: float, by_ro
     lifetime = explicit_lifetime(told, headers, received)
     if lifetime is None:
         lifetime = by_route if by_route is not None and status in BY_ROUTE else 0.0
-    return Terms(
+    return Freshness(
         lifetime,
         initial_age(headers, asked, received),
         unqualified(found.get("no-cache")),
@@ -137,28 +137,28 @@ class Use(Enum):
     VALIDATE = "validate"
 
 
-def use(terms: Terms, age: float, wish: Wish) -> Use:
+def use(freshness: Freshness, age: float, wish: Wish) -> Use:
     """What a stored answer is good for, as the request wishes (RFC 9111 section 4.2, RFC 5861 section 3).
 
     :param age: that it has now.
     """
-    left = terms.lifetime - age
-    if wish.validated or terms.validate or age > wish.max_age:
+    left = freshness.lifetime - age
+    if wish.validated or freshness.validate or age > wish.max_age:
         return Use.VALIDATE
     if left > 0:
         return Use.GIVE if left >= wish.min_fresh else Use.VALIDATE
-    if terms.strict or wish.min_fresh:
+    if freshness.strict or wish.min_fresh:
         return Use.VALIDATE
     if -left <= wish.max_stale and wish.max_stale:
         return Use.GIVE
-    if -left <= terms.while_revalidating and terms.while_revalidating:
+    if -left <= freshness.while_revalidating and freshness.while_revalidating:
         return Use.GIVE_AND_VALIDATE
     return Use.VALIDATE
 
 
-def may_stand_in(terms: Terms, age: float, wish: Wish) -> bool:
+def may_stand_in(freshness: Freshness, age: float, wish: Wish) -> bool:
     """Whether a stale answer may be given because no other can be had (RFC 5861 section 4)."""
-    if terms.strict or terms.validate or wish.validated:
+    if freshness.strict or freshness.validate or wish.validated:
         return False
-    stale = age - terms.lifetime
-    return stale <= max(terms.if_error, wish.if_error, wish.max_stale)
+    stale = age - freshness.lifetime
+    return stale <= max(freshness.if_error, wish.if_error, wish.max_stale)

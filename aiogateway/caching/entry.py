@@ -91,6 +91,10 @@ class Entry:
         """The same head for the bodies of another."""
         return replace(self, id=id)
 
+    def sized(self, size: int) -> Entry:
+        """The same head, for a body of this size."""
+        return replace(self, size=size)
+
 
 class Store(Protocol):
     """Where answers are kept. A fault of the store is a miss: none of these raises for one."""

@@ -1,0 +1,131 @@
+"""One request to an upstream whose answer may be for many clients.
+
+It runs in a task of its own, so that it goes on when the client leaves for which it began. Rules:
+
+1. Who joins it waits for the answer's head, which says whether the answer is for many (`Outcome`).
+2. An answer that is goes to all that joined as it arrives, and is stored when it is complete.
+3. One that is not belongs to the client that asked first; the others ask for themselves. So they do when it fails.
+4. When nobody waits for it any more it ends, unless it is to renew what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from aiogateway.caching.entry import Entry, Key
+from aiogateway.caching.inquiry import Inquiry
+from aiogateway.caching.storing import Asked, Selecting, matches
+from aiogateway.caching.stream import Stream
+from aiogateway.errors import Problem
+from aiogateway.proxy.response import Response
+
+
+class Stored(NamedTuple):
+    """An answer that is complete.
+
+    :ivar body: None for the one that is stored.
+    :ivar status: of the answer to what was sent.
+    :ivar kept: whether the store has it.
+    """
+
+    entry: Entry
+    body: bytes | None
+    status: int
+    kept: bool
+
+
+class Shared(NamedTuple):
+    """An answer on its way, for all that joined.
+
+    :ivar head: what would be stored of it.
+    :ivar lines: as they go to a client.
+    :ivar sized: whether the size of `head` is known.
+    """
+
+    head: Entry
+    lines: bytes
+    stream: Stream
+    sized: bool
+
+
+class Alone(NamedTuple):
+    """An answer for the client that asked first."""
+
+    response: Response
+
+
+class Failed(NamedTuple):
+    """No answer."""
+
+    problem: Problem
+
+
+Outcome = Stored | Shared | Alone | Failed
+
+
+class Flight:
+    """:param inquiry: what is sent.
+    :param asked: what decides how the answer may be kept.
+    :param stale: what is stored already, and validated by this.
+    :param background: whether it goes on though nobody waits.
+    """
+
+    def __init__(
+        self, key: Key, inquiry: Inquiry, asked: Asked, stale: Entry | None, *, background: bool = False
+    ) -> None:
+        self.key = key
+        self.inquiry = inquiry
+        self.asked = asked
+        self.stale = stale
+        self._background = background
+        self._waiting = 0
+        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """:param task: which settles it; whoever made it awaits it or cancels it."""
+        self._task = task
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        if self._outcome.done():
+            return
+        if task.cancelled():
+            self._outcome.cancel()
+        elif (exc := task.exception()) is not None:
+            self._outcome.set_exception(exc)
+            self._outcome.exception()  # nobody may be waiting for it
+
+    def settle(self, outcome: Outcome) -> None:
+        """Say what becomes of it."""
+        self._outcome.set_result(outcome)
+
+    def suits(self, source: str, selecting: Selecting, alike: tuple[str, ...]) -> bool:
+        """Whether its answer may be one for such a request, as far as that is known.
+
+        :param alike: names of fields that answers of this URI were selected by.
+        """
+        if source != self.asked.source or (self._task is not None and self._task.cancelling()):
+            return False
+        if not self._outcome.done():
+            return all(selecting(name) == self.asked.selecting(name) for name in alike)
+        outcome = None if self._outcome.cancelled() or self._outcome.exception() else self._outcome.result()
+        return isinstance(outcome, Shared) and outcome.stream.whole and matches(outcome.head, source, selecting)
+
+    def join(self) -> None:
+        """Take part in it; whoever joins leaves."""
+        self._waiting += 1
+
+    def leave(self) -> None:
+        """Take no part in it any more."""
+        self._waiting -= 1
+        if not self._waiting and not self._background and self._task is not None:
+            self._task.cancel()
+
+    async def outcome(self) -> Outcome:
+        """What becomes of it, for whoever joined.
+
+        :raises asyncio.CancelledError: whoever asks was cancelled, or the flight was.
+        """
+        return await asyncio.shield(self._outcome)

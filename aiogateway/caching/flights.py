@@ -1,0 +1,182 @@
+"""The requests that the cache has under way: owns their tasks.
+
+1. Ask the upstream; a 304 renews what is stored, and one that is about something else is asked again without condition.
+2. Decide by the head whether the answer is for many; one that is not goes to the client that asked first.
+3. Give it on as it arrives, and store it when it is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import aiohttp
+from aiohttp.hdrs import CONTENT_LENGTH
+
+from aiogateway.caching.conditions import renewed
+from aiogateway.caching.entry import Entry, Key, Store
+from aiogateway.caching.flight import Alone, Failed, Flight, Shared, Stored
+from aiogateway.caching.inquiry import Inquiry
+from aiogateway.caching.storing import Asked, Selecting, entry_of
+from aiogateway.caching.stream import Stream
+from aiogateway.errors import Problem
+from aiogateway.proxy.record import Record
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import Response, UpstreamResponse
+
+BROKE_OFF: Final = "the service broke off in the middle of its answer"
+
+
+class Asking(NamedTuple):
+    """How a route's upstream is asked.
+
+    :ivar ask: what answers an inquiry.
+    :ivar plain: whether the answer is wanted in no content coding.
+    :ivar encodable: whether the gateway may encode an answer.
+    """
+
+    ask: Callable[[Request], Awaitable[Response]]
+    plain: bool
+    encodable: Callable[[UpstreamResponse], bool]
+
+
+class Flights:
+    """:param max_object: bytes of the largest body that is stored.
+    :param clock: seconds since the epoch.
+    :param unclaimed: told of what was asked when no client is there any more whose record would say so.
+    """
+
+    def __init__(
+        self, store: Store, max_object: int, clock: Callable[[], float], unclaimed: Callable[[Record], None]
+    ) -> None:
+        self._store = store
+        self._max_object = max_object
+        self._clock = clock
+        self._unclaimed = unclaimed
+        self._under_way: dict[Key, list[Flight]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, key: Key, source: str, selecting: Selecting, alike: tuple[str, ...]) -> Flight | None:
+        """One that may bring what such a request asks for.
+
+        :param alike: names of fields that answers of this URI were selected by, as far as that is known.
+        """
+        for flight in self._under_way.get(key, ()):
+            if flight.suits(source, selecting, alike):
+                return flight
+        return None
+
+    def begin(self, flight: Flight, asking: Asking, *, joinable: bool = True) -> None:
+        """Send what a flight is about.
+
+        :param joinable: whether others may join it.
+        """
+        if joinable:
+            self._under_way.setdefault(flight.key, []).append(flight)
+        task = asyncio.create_task(self._fly(flight, asking, self._store.mark()))
+        self._tasks.add(task)
+        flight.begin(task)
+        task.add_done_callback(self._tasks.discard)
+        if joinable:
+            task.add_done_callback(lambda _: self._over(flight))
+
+    def _over(self, flight: Flight) -> None:
+        flights = self._under_way[flight.key]
+        flights.remove(flight)
+        if not flights:
+            del self._under_way[flight.key]
+
+    async def close(self) -> None:
+        """End all of them. A second time is harmless."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fly(self, flight: Flight, asking: Asking, since: int) -> None:
+        """:param since: the store's mark."""
+        try:
+            response = await self._answer(flight, asking)
+        except Problem as problem:
+            flight.settle(Failed(problem))
+            return
+        finally:
+            if flight.inquiry.heard is None:
+                self._unclaimed(flight.inquiry.record)
+        if response is None:
+            return
+        received = self._clock()
+        head = self._for_many(response, flight.asked, asking, received)
+        if head is None or not isinstance(response, UpstreamResponse):
+            flight.settle(Alone(response))
+            return
+        await self._bring(flight, response, head, since)
+
+    async def _answer(self, flight: Flight, asking: Asking) -> Response | None:
+        """The answer; None when it said that what is stored is good still, and that settled it."""
+        response = await asking.ask(flight.inquiry)
+        stale = flight.stale
+        if stale is None or not isinstance(response, UpstreamResponse) or response.status != 304:
+            return response
+        message = response.exchange.message
+        lines = b"\r\n".join(response.lines)
+        response.exchange.finish()
+        fresh = renewed(stale, message.headers, lines, flight.asked, self._clock())
+        if fresh is not None:
+            await self._store.renew(flight.key, stale, fresh)
+            flight.settle(Stored(fresh, None, 304, kept=True))
+            return None
+        await self._store.remove(flight.key, stale)
+        flight.inquiry = Inquiry(flight.inquiry, (), plain=asking.plain)
+        return await asking.ask(flight.inquiry)
+
+    def _for_many(self, response: Response, asked: Asked, asking: Asking, received: float) -> Entry | None:
+        """What is to be stored of an answer; None for one that is not for many."""
+        if type(response) is not UpstreamResponse:  # an error retold, or a stream of events
+            return None
+        exchange = response.exchange
+        message = exchange.message
+        length = message.headers.get(CONTENT_LENGTH)
+        if length is None and not message.chunked and response.status != 204:
+            return None  # it would end with the connection, and then nobody knows whether it is complete
+        size = 0 if length is None or message.chunked else int(length)
+        if size > self._max_object or exchange.uploading:
+            return None
+        lines = b"\r\n".join(response.lines)
+        encodable = asking.encodable(response)
+        return entry_of(response.status, message.headers, lines, asked, received, size=size, encodable=encodable)
+
+    async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry, since: int) -> None:
+        """Give an answer's body on, and store it."""
+        exchange, record = response.exchange, flight.inquiry.record
+        payload = exchange.payload
+        stream: Stream | None = None
+        try:
+            body = payload.read_nowait()
+            if not payload.is_eof() or len(body) > self._max_object:
+                stream = Stream(self._max_object)
+                sized = CONTENT_LENGTH in exchange.message.headers and not exchange.message.chunked
+                flight.settle(Shared(head, b"\r\n".join(response.lines), stream, sized))
+                chunk = body or await exchange.read()
+                while chunk:
+                    await stream.put(chunk)
+                    chunk = await exchange.read()
+                body = stream.body()
+            exchange.finish()
+        except (aiohttp.ClientError, Problem) as exc:
+            problem = exc if isinstance(exc, Problem) else Problem("upstream_bad_response", BROKE_OFF)
+            if stream is None:
+                flight.settle(Failed(problem))
+            else:
+                stream.fail(problem)
+            return
+        finally:
+            exchange.abort()
+        if stream is not None:
+            stream.end()
+            if not stream.whole:
+                return
+        entry = head.sized(len(body))
+        kept = await self._store.keep(flight.key, entry, body, since)
+        if stream is None:
+            flight.settle(Stored(entry, body, response.status, kept))

@@ -17,6 +17,8 @@ from aiogateway import __version__, linux, memory
 from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
+from aiogateway.caching import Cache
+from aiogateway.caching.memory_store import MemoryStore
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, exposition, families
@@ -85,6 +87,9 @@ class Gateway:
             self._connections,
             self._overloaded,
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
+        )
+        self.cache = Cache(
+            MemoryStore(), self.metrics, settings.cache_max_object, time.time, self._telemetry.asked_for_nobody
         )
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
@@ -165,7 +170,7 @@ class Gateway:
     def _way(self, table: Table, clients: Mapping[str, UpstreamClient]) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
-        tools = Tools(bodies, self._limiter, self.metrics, self._recaptcha, self._verifier, self._overload)
+        tools = Tools(bodies, self.cache, self._limiter, self.metrics, self._recaptcha, self._verifier, self._overload)
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(table, settings, __version__, try_it_out=True))
@@ -196,6 +201,7 @@ class Gateway:
             await asyncio.gather(self._ticking, return_exceptions=True)
         if self._verifier is not None:
             await self._verifier.close()
+        await self.cache.close()
         await self._recaptcha.close()
         await self._limiter.close()
         for client in (*self._clients.values(), *(client for client, _ in self._retired)):

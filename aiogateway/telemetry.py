@@ -107,6 +107,12 @@ class Telemetry:
         if self._spans is not None and record.sampled:
             self._spans.finished(request, time.time())
 
+    def asked_for_nobody(self, record: Record) -> None:
+        """Take note of what an upstream was asked when no client waits for it."""
+        if record.attempts:
+            record.ended = time.monotonic()
+            self._count_upstream(record)
+
     def advance(self, now: float) -> None:
         """:param now: wall time in seconds."""
         number = int(now // INTERVAL)

@@ -1,1 +1,12 @@
-"""What is stored of answers (RFC 9111)."""
+"""A cache that many clients share (RFC 9111). Begin with `cache`.
+
+`freshness`, `storing` and `conditions` decide, by `fields`; `flights` ask upstreams, and `giving` makes answers.
+"""
+
+from __future__ import annotations
+
+from aiogateway.caching.cache import Cache
+from aiogateway.caching.flights import Asking
+from aiogateway.caching.inquiry import key_of
+
+__all__ = ["Asking", "Cache", "key_of"]

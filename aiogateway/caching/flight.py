@@ -16,7 +16,7 @@ from typing import NamedTuple
 from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.inquiry import Inquiry
 from aiogateway.caching.storing import Asked, Selecting, matches
-from aiogateway.caching.stream import Stream
+from aiogateway.caching.stream import Reader, Stream
 from aiogateway.errors import Problem
 from aiogateway.proxy.response import Response
 
@@ -38,15 +38,19 @@ class Stored(NamedTuple):
 class Shared(NamedTuple):
     """An answer on its way, for all that joined.
 
-    :ivar head: what would be stored of it.
+    :ivar entry: what is to be stored of it.
     :ivar lines: as they go to a client.
-    :ivar sized: whether the size of `head` is known.
+    :ivar sized: whether the size in `entry` is known.
+    :ivar status: of the answer to what was sent.
+    :ivar kept: whether the store has it.
     """
 
-    head: Entry
+    entry: Entry
     lines: bytes
     stream: Stream
     sized: bool
+    status: int
+    kept: bool = False
 
 
 class Alone(NamedTuple):
@@ -80,6 +84,7 @@ class Flight:
         self.stale = stale
         self._background = background
         self._waiting = 0
+        self._reading = 0
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -110,18 +115,58 @@ class Flight:
             return False
         if not self._outcome.done():
             return all(selecting(name) == self.asked.selecting(name) for name in alike)
-        outcome = None if self._outcome.cancelled() or self._outcome.exception() else self._outcome.result()
-        return isinstance(outcome, Shared) and outcome.stream.whole and matches(outcome.head, source, selecting)
+        outcome = self._known()
+        return isinstance(outcome, Shared) and outcome.stream.whole and matches(outcome.entry, source, selecting)
+
+    def _known(self) -> Outcome | None:
+        """What became of it, if that is known and something did."""
+        outcome = self._outcome
+        if not outcome.done() or outcome.cancelled() or outcome.exception() is not None:
+            return None
+        return outcome.result()
+
+    @property
+    def waiting(self) -> int:
+        """How many have yet to hear what becomes of it, or to begin to read."""
+        return self._waiting
 
     def join(self) -> None:
-        """Take part in it; whoever joins leaves."""
+        """Take part in it; whoever joins leaves, or reads."""
         self._waiting += 1
 
     def leave(self) -> None:
         """Take no part in it any more."""
         self._waiting -= 1
-        if not self._waiting and not self._background and self._task is not None:
+        if isinstance(outcome := self._known(), Shared):
+            outcome.stream.was_read()  # who doesn't begin to read needn't be waited for
+        self._end_unless_wanted()
+
+    def read(self, stream: Stream) -> Reader:
+        """Instead of leaving: read its answer from the beginning; whoever reads calls `done`."""
+        self._reading += 1
+        reader = stream.join()
+        self._waiting -= 1
+        return reader
+
+    def done(self, reader: Reader) -> None:
+        """Read no more."""
+        reader.close()
+        self._reading -= 1
+        self._end_unless_wanted()
+
+    def _end_unless_wanted(self) -> None:
+        if not (self._waiting or self._reading or self._background or self._task is None):
             self._task.cancel()
+
+    def abandon(self) -> None:
+        """The client left for which it began."""
+        self.inquiry.heard = None
+        if isinstance(outcome := self._known(), Alone):
+            outcome.response.abandon()
+
+    def complete(self) -> None:
+        """All of its answer is here: it goes on to its end, though nobody may be waiting any more."""
+        self._background = True
 
     async def outcome(self) -> Outcome:
         """What becomes of it, for whoever joined.

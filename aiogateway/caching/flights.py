@@ -67,6 +67,10 @@ class Flights:
                 return flight
         return None
 
+    def forget(self, key: Key) -> None:
+        """Nobody joins what is under way for a URI any more."""
+        self._under_way.pop(key, None)
+
     def begin(self, flight: Flight, asking: Asking, *, joinable: bool = True) -> None:
         """Send what a flight is about.
 
@@ -82,10 +86,11 @@ class Flights:
             task.add_done_callback(lambda _: self._over(flight))
 
     def _over(self, flight: Flight) -> None:
-        flights = self._under_way[flight.key]
-        flights.remove(flight)
-        if not flights:
-            del self._under_way[flight.key]
+        flights = self._under_way.get(flight.key, [])
+        if flight in flights:
+            flights.remove(flight)
+            if not flights:
+                del self._under_way[flight.key]
 
     async def close(self) -> None:
         """End all of them. A second time is harmless."""
@@ -95,20 +100,25 @@ class Flights:
 
     async def _fly(self, flight: Flight, asking: Asking, since: int) -> None:
         """:param since: the store's mark."""
+        record = flight.inquiry.record
         try:
             response = await self._answer(flight, asking)
+            record.status = 304 if response is None else response.status
         except Problem as problem:
+            record.code = problem.code
             flight.settle(Failed(problem))
             return
         finally:
             if flight.inquiry.heard is None:
-                self._unclaimed(flight.inquiry.record)
+                self._unclaimed(record)
         if response is None:
             return
         received = self._clock()
         head = self._for_many(response, flight.asked, asking, received)
         if head is None or not isinstance(response, UpstreamResponse):
             flight.settle(Alone(response))
+            if flight.inquiry.heard is None:
+                response.abandon()
             return
         await self._bring(flight, response, head, since)
 
@@ -148,19 +158,21 @@ class Flights:
 
     async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry, since: int) -> None:
         """Give an answer's body on, and store it."""
-        exchange, record = response.exchange, flight.inquiry.record
+        exchange = response.exchange
         payload = exchange.payload
         stream: Stream | None = None
         try:
             body = payload.read_nowait()
             if not payload.is_eof() or len(body) > self._max_object:
-                stream = Stream(self._max_object)
+                stream = Stream(self._max_object, lambda: flight.waiting)
                 sized = CONTENT_LENGTH in exchange.message.headers and not exchange.message.chunked
-                flight.settle(Shared(head, b"\r\n".join(response.lines), stream, sized))
+                flight.settle(Shared(head, b"\r\n".join(response.lines), stream, sized, response.status))
                 chunk = body or await exchange.read()
                 while chunk:
                     await stream.put(chunk)
                     chunk = await exchange.read()
+                flight.complete()
+                stream.end()
                 body = stream.body()
             exchange.finish()
         except (aiohttp.ClientError, Problem) as exc:
@@ -172,10 +184,10 @@ class Flights:
             return
         finally:
             exchange.abort()
-        if stream is not None:
-            stream.end()
-            if not stream.whole:
-                return
+            if stream is not None and not stream.ended:
+                stream.fail(Problem("upstream_bad_response", BROKE_OFF))
+        if stream is not None and not stream.whole:
+            return
         entry = head.sized(len(body))
         kept = await self._store.keep(flight.key, entry, body, since)
         if stream is None:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from aiogateway.errors import Problem
 
 
 class Stream:
     """:param bound: bytes that are held at most, but for one chunk.
+    :param awaited: how many are yet to join who must get it from the beginning.
 
     :ivar size: bytes so far.
     :ivar whole: whether all of it is held.
     :ivar ended: whether nothing more comes.
     """
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, awaited: Callable[[], int]) -> None:
         self._bound = bound
+        self._awaited = awaited
         self._chunks: deque[bytes] = deque()
         self._first = 0
         self._held = 0
@@ -40,9 +43,10 @@ class Stream:
         self.size += len(chunk)
         self.whole = self.whole and self.size <= self._bound
         _wake(self._written)
-        while not self.whole:
-            self._let_go()
-            if self._held <= self._bound or not self._readers:
+        while not self.whole and not self.ended:
+            if not self._awaited():
+                self._let_go()
+            if self._held <= self._bound:
                 return
             await self._read.wait()
 
@@ -67,15 +71,11 @@ class Stream:
         """All of it, for when that is held."""
         return b"".join(self._chunks)
 
-    @property
-    def read(self) -> bool:
-        """Whether somebody reads it."""
-        return bool(self._readers)
-
     def join(self) -> Reader:
         """Read from the beginning, which must be held still; whoever joins closes what it gets."""
         reader = Reader(self)
         self._readers.add(reader)
+        _wake(self._read)
         return reader
 
     def leave(self, reader: Reader) -> None:

@@ -10,17 +10,20 @@
 
 A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
 that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
-act for themselves, or to be a person. At the end is the proxy's handler.
+act for themselves, or to be a person. Then `cache`, or `invalidation` where another method of the same path has one.
+At the end is the proxy's handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 
+from aiogateway.caching import Asking, Cache
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares.admission import admission
 from aiogateway.middlewares.auth import Guard, auth
+from aiogateway.middlewares.cache import SAFE, cache, invalidation
 from aiogateway.middlewares.chain import Handler
 from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
@@ -37,6 +40,7 @@ from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.request import Request
 from aiogateway.recaptcha import Recaptcha
 from aiogateway.routes import Route, Table
+from aiogateway.routes.patterns import Shape
 from aiogateway.settings import Settings
 from aiogateway.stores import Limiter
 from aiogateway.tokens import Verifier
@@ -53,6 +57,7 @@ class Tools:
     """
 
     bodies: Bodies
+    cache: Cache
     limiter: Limiter
     metrics: Metrics
     recaptcha: Recaptcha
@@ -73,15 +78,32 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
         if settings.auth_mode == "off"
         else Guard(tools.verifier, tools.limiter, policies.auth_failures, tools.metrics, observe=observe)
     )
-    ways = {route: way(route, proxy, policies, guard, tools) for route in table.routes}
+    cached = {route.shape for route in table.routes if route.cache}
+    ways = {
+        route: way(route, keeping(route, proxy, cached, tools.cache), policies, guard, tools) for route in table.routes
+    }
     inner = preflights(routing(table, ways, local, tools.overload, tools.metrics), table, settings.allowed_origins)
     answered = cors(errors(admission(inner)), table, settings.allowed_origins)
     return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
 
 
+def keeping(route: Route, proxy: Handler, cached: Container[Shape], shared: Cache) -> Handler:
+    """What answers a request that may pass, from the cache too.
+
+    :param cached: patterns of which a method has a cache.
+    """
+    handler = proxy
+    if route.shape in cached and not SAFE.issuperset(route.methods):
+        handler = invalidation(handler, shared)
+    if route.cache:
+        handler = cache(handler, shared, Asking(proxy, route.compress, lambda response: False))
+    return handler
+
+
 def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools) -> Handler:
     """The way of one route's requests.
 
+    :param proxy: at its end.
     :param guard: None when tokens aren't read.
     """
     handler, metrics = proxy, tools.metrics

@@ -35,6 +35,7 @@ FLAGS: Final[dict[str, str]] = {
     "upstream_unreachable": "UF",
     "uri_too_long": "DPE",
 }
+_OF_UPSTREAM: Final = ("asked", "attempts", "connect", "destination", "headed", "pool", "released", "upstream")
 RETRIES_USED_UP: Final = "URX"
 # Codes of what an upstream did itself; its silence is ended by the gateway.
 BY_UPSTREAM: Final = frozenset({"", "upstream_bad_response", "upstream_error", "upstream_tls", "upstream_unreachable"})
@@ -61,6 +62,7 @@ class Record:
     :ivar released: when its answer was through, or given up.
     :ivar bytes_in: of the request's body.
     :ivar bytes_out: of the answer's body.
+    :ivar cache: what the cache did for it, as metrics call that; empty where there is none.
     :ivar trace_id: 32 hexadecimal digits.
     :ivar span_id: 16, of the gateway's own span.
     :ivar parent_id: 16, of the client's span; empty when the trace begins here.
@@ -73,6 +75,7 @@ class Record:
         "auth",
         "bytes_in",
         "bytes_out",
+        "cache",
         "code",
         "connect",
         "destination",
@@ -113,10 +116,16 @@ class Record:
         self.released = 0.0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.cache = ""
         self.trace_id = ""
         self.span_id = ""
         self.parent_id = ""
         self.sampled = False
+
+    def take_upstream(self, other: Record) -> None:
+        """Take over what is known of an upstream that was asked for this request under another's name."""
+        for name in _OF_UPSTREAM:
+            setattr(self, name, getattr(other, name))
 
     @property
     def ended_by(self) -> str:

@@ -77,6 +77,9 @@ class Response:
             ending,
         )
 
+    def abandon(self) -> None:
+        """Let go of what it holds: nobody is going to have it."""
+
     def in_full(self) -> bytes:
         """Head and body of an answer that ends its connection, for where there is no request."""
         return self.head(b"Connection: close\r\n\r\n") + self.body
@@ -130,6 +133,9 @@ class UpstreamResponse(Response):
         self._chunked = self._sized = False
         self._shelf = shelf
         self._shelved = 0
+
+    def abandon(self) -> None:
+        self.exchange.abort()
 
     def _head(self) -> bytes:
         """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 
 from aiohttp.http_parser import HttpRequestParser
 
+from aiogateway.caching import Cache
+from aiogateway.caching.memory_store import MemoryStore
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares import Tools
@@ -57,7 +60,9 @@ def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
     settings = read({"JWT_SECRET": SECRET, **environ})
     with contextlib.closing(SharedCounters(capacity=1000)) as counters:
         limiter = Limiter(counters, None)
-        yield settings, Tools(bodies(), limiter, Metrics(), Recaptcha(settings), verifier_from(settings))
+        metrics = Metrics()
+        cache = Cache(MemoryStore(), metrics, 1 << 20, time.time, lambda record: None)
+        yield settings, Tools(bodies(), cache, limiter, metrics, Recaptcha(settings), verifier_from(settings))
 
 
 def head(*fields: str, start: str = "GET /a HTTP/1.1") -> bytes:

@@ -20,6 +20,7 @@ STATUSES = {
     "header_too_large": (431, "client"),
     "upstream_bad_response": (502, "upstream"),
     "upstream_tls": (502, "upstream"),
+    "not_in_cache": (504, "gateway"),
     "upstream_unreachable": (503, "upstream"),
     "upstream_pool_exhausted": (503, None),
     "upstream_timeout": (504, "upstream"),

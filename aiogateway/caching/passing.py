@@ -1,0 +1,36 @@
+"""URIs whose last answer was for one client only: for a while, nobody waits for another's answer there.
+
+A client can make an answer its own, with a cookie or a token that is none. So being remembered here costs a URI
+nothing but that: what can be stored still is, and those who send tokens are remembered apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiogateway.caching.entry import Key
+
+# Seconds, and how many are remembered.
+PASS: Final = 10.0
+MOST: Final = 4096
+
+
+class Passing:
+    """:param clock: seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[tuple[Key, bool], float] = {}
+
+    def note(self, key: Key, *, authorized: bool) -> None:
+        """:param authorized: whether the request had `Authorization`."""
+        self._until.pop((key, authorized), None)
+        if len(self._until) >= MOST:
+            del self._until[next(iter(self._until))]
+        self._until[key, authorized] = self._clock() + PASS
+
+    def has(self, key: Key, *, authorized: bool) -> bool:
+        """Whether it was noted a short while ago."""
+        until = self._until.get((key, authorized))
+        return until is not None and self._clock() < until

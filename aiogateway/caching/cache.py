@@ -20,7 +20,7 @@ from aiogateway.caching.flight import Alone, Failed, Flight, Outcome, Shared, St
 from aiogateway.caching.flights import Asking, Flights
 from aiogateway.caching.freshness import Use, Wish, may_stand_in, use, wish_of
 from aiogateway.caching.giving import Giving
-from aiogateway.caching.inquiry import CONDITIONAL, Inquiry, asked_of, key_of
+from aiogateway.caching.inquiry import CONDITIONAL, Inquiry, asked_of, key_of, selecting, source_of
 from aiogateway.caching.passing import Passing
 from aiogateway.caching.storing import Asked, matches
 from aiogateway.errors import Problem
@@ -50,6 +50,19 @@ class Visit:
     entry: Entry | None = None
     reason: str = status.FWD_URI_MISS
     alike: tuple[str, ...] = ()
+
+    def know(self, variants: Sequence[Entry], entry: Entry | None, now: float) -> None:
+        """Take note of what is stored of its URI.
+
+        :param entry: for this request.
+        """
+        self.entry = entry
+        if variants:
+            self.alike = variants[0].named
+            self.reason = status.FWD_VARY_MISS
+        if entry is not None:
+            stale = entry.ttl(now) <= 0 or entry.freshness.validate
+            self.reason = status.FWD_STALE if stale else status.FWD_REQUEST
 
 
 class Cache:
@@ -92,22 +105,37 @@ class Cache:
         headers, wish = request.headers, wish_of(request.headers)
         if wish.unstored or request.has_body or IF_MATCH in headers or IF_UNMODIFIED_SINCE in headers:
             return await self._go_on(request, asking, status.FWD_BYPASS)
+        key, source = key_of(request), source_of(request)
+        sees = selecting(request, plain=asking.plain)
+        variants = await self._store.find(key)
         now = self._clock()
-        asked = asked_of(request, plain=asking.plain, unstored=False, now=now)
-        visit = Visit(request, asking, key_of(request), asked, wish)
-        variants = await self._store.find(visit.key)
-        response = await self._stored(visit, variants, now)
-        if response is not None:
-            return response
+        entry = next((each for each in variants if matches(each, source, sees)), None)
+        good = Use.VALIDATE if entry is None else use(entry.freshness, entry.age(now), wish)
+        if entry is not None and good is not Use.VALIDATE:
+            response = await self._giving.hit(request, key, entry, now, plain=asking.plain)
+            if response is not None:
+                self._store.used(key, entry)
+                self._tell(request, status.HIT if entry.ttl(now) > 0 else status.STALE)
+                if good is Use.GIVE_AND_VALIDATE:
+                    self._renew(Visit(request, asking, key, asked_of(request, source, sees, now), wish), entry)
+                return response
+            entry = None
         if wish.only:
             raise Problem("not_in_cache")
+        visit = Visit(request, asking, key, asked_of(request, source, sees, now), wish)
+        visit.know(variants, entry, now)
+        return await self._forward(visit)
+
+    async def _forward(self, visit: Visit) -> Response:
+        """The answer to a request for which the upstream has to be asked."""
+        request, headers = visit.request, visit.request.headers
         if request.method == "HEAD":
             return await self._head(visit)
         if RANGE in headers or (
-            self._passing.has(visit.key, authorized=asked.authorized)
+            self._passing.has(visit.key, authorized=visit.asked.authorized)
             and any(name.decode() in headers for name in CONDITIONAL)
         ):
-            return await self._go_on(request, asking, visit.reason)
+            return await self._go_on(request, visit.asking, visit.reason)
         return await self._asked(visit)
 
     async def _go_on(self, request: Request, asking: Asking, reason: str) -> Response:
@@ -120,34 +148,6 @@ class Cache:
     def _tell(self, request: Request, result: str) -> None:
         request.record.cache = result
         self._metrics.count(families.CACHE_REQUESTS, result).events += 1
-
-    async def _stored(self, visit: Visit, variants: Sequence[Entry], now: float) -> Response | None:
-        """What is stored, if it may be given as it is; else the visit says why not."""
-        if not variants:
-            return None
-        visit.reason = status.FWD_VARY_MISS
-        visit.alike = tuple(name for name, _ in variants[0].vary)
-        asked = visit.asked
-        entry = next((each for each in variants if matches(each, asked.source, asked.selecting)), None)
-        if entry is None:
-            return None
-        age = entry.age(now)
-        left = entry.freshness.lifetime - age
-        good = use(entry.freshness, age, visit.wish)
-        if good is not Use.VALIDATE:
-            line = status.hit_line(left)
-            response = await self._giving.stored(visit.request, visit.key, entry, line, plain=visit.asking.plain)
-            if response is not None:
-                self._store.used(visit.key, entry)
-                self._tell(visit.request, status.HIT if left > 0 else status.STALE)
-                if good is Use.GIVE_AND_VALIDATE:
-                    self._renew(visit, entry)
-                return response
-            visit.reason = status.FWD_URI_MISS
-            return None
-        visit.entry = entry
-        visit.reason = status.FWD_STALE if left <= 0 or entry.freshness.validate else status.FWD_REQUEST
-        return None
 
     def _renew(self, visit: Visit, entry: Entry) -> None:
         """Validate what was given stale, behind the client's back (RFC 5861 section 3)."""
@@ -213,7 +213,7 @@ class Cache:
         request, asked = visit.request, visit.asked
         if isinstance(outcome, Shared | Stored):
             entry = outcome.entry
-            visit.alike = tuple(name for name, _ in entry.vary)
+            visit.alike = entry.named
             if leading or matches(entry, asked.source, asked.selecting):
                 line = status.forward_line(
                     visit.reason, outcome.status, stored=leading and outcome.kept, collapsed=not leading
@@ -224,7 +224,7 @@ class Cache:
                 else:
                     flight.leave()
                     response = await self._giving.stored(
-                        request, visit.key, entry, line, plain=visit.asking.plain, asked=True, body=outcome.body
+                        request, visit.key, entry, line, plain=visit.asking.plain, body=outcome.body
                     )
                 if response is not None:
                     validated = status.REVALIDATED if outcome.status == 304 else status.MISS

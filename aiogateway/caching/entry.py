@@ -87,6 +87,18 @@ class Entry:
         """
         return self.freshness.age + max(now - self.received, 0.0)
 
+    def ttl(self, now: float) -> float:
+        """For how many seconds it is fresh yet; below 0 for how long it is stale.
+
+        :param now: seconds since the epoch.
+        """
+        return self.freshness.lifetime - self.age(now)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Names of the request's fields it was selected by."""
+        return tuple(name for name, _ in self.vary)
+
     def of(self, id: str) -> Entry:
         """The same head for the bodies of another."""
         return replace(self, id=id)

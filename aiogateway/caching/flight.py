@@ -11,6 +11,7 @@ It runs in a task of its own, so that it goes on when the client leaves for whic
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aiogateway.caching.entry import Entry, Key
@@ -85,6 +86,7 @@ class Flight:
         self._background = background
         self._waiting = 0
         self._reading = 0
+        self._let_go: Callable[[], None] | None = None
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -94,6 +96,7 @@ class Flight:
         task.add_done_callback(self._landed)
 
     def _landed(self, task: asyncio.Task[None]) -> None:
+        self._end_unless_wanted()
         if self._outcome.done():
             return
         if task.cancelled():
@@ -155,8 +158,18 @@ class Flight:
         self._end_unless_wanted()
 
     def _end_unless_wanted(self) -> None:
-        if not (self._waiting or self._reading or self._background or self._task is None):
-            self._task.cancel()
+        if self._waiting or self._reading or self._task is None:
+            return
+        if not self._task.done():
+            if not self._background:
+                self._task.cancel()
+        elif self._let_go is not None:
+            let_go, self._let_go = self._let_go, None
+            let_go()
+
+    def hold(self, let_go: Callable[[], None]) -> None:
+        """:param let_go: called when its answer was read by all, or given up."""
+        self._let_go = let_go
 
     def abandon(self) -> None:
         """The client left for which it began."""

@@ -24,7 +24,10 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse
+from aiogateway.proxy.shelf import Shelf
 
+# Bytes of a body on its way that are held though there is no room for it.
+LEAST: Final = 64 * 1024
 BROKE_OFF: Final = "the service broke off in the middle of its answer"
 
 
@@ -54,6 +57,7 @@ class Flights:
         self._max_object = max_object
         self._clock = clock
         self._unclaimed = unclaimed
+        self._room = Shelf(most=max_object)
         self._under_way: dict[Key, list[Flight]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -164,8 +168,8 @@ class Flights:
         try:
             body = payload.read_nowait()
             if not payload.is_eof() or len(body) > self._max_object:
-                stream = Stream(self._max_object, lambda: flight.waiting)
                 sized = CONTENT_LENGTH in exchange.message.headers and not exchange.message.chunked
+                stream = self._stream(flight, head.size if sized else self._max_object)
                 flight.settle(Shared(head, b"\r\n".join(response.lines), stream, sized, response.status))
                 chunk = body or await exchange.read()
                 while chunk:
@@ -192,3 +196,11 @@ class Flights:
         kept = await self._store.keep(flight.key, entry, body, since)
         if stream is None:
             flight.settle(Stored(entry, body, response.status, kept))
+
+    def _stream(self, flight: Flight, size: int) -> Stream:
+        """A stream for a body; where there is no room for all of it, its readers wait for each other."""
+        bound = LEAST
+        if self._room.take(size):
+            bound = size
+            flight.hold(lambda: self._room.give_back(size))
+        return Stream(bound, lambda: flight.waiting)

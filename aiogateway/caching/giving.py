@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp.hdrs import RANGE
 
 from aiogateway.caching.answers import SharedAnswer, StoredAnswer
+from aiogateway.caching.cache_status import hit_line
 from aiogateway.caching.conditions import Part, is_not_modified, lines_not_modified, part_of
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Flight, Shared
@@ -24,39 +25,44 @@ class Giving:
     async def close(self) -> None:
         """End what is under way."""
 
+    async def hit(self, request: Request, key: Key, entry: Entry, now: float, *, plain: bool) -> Response | None:
+        """What is stored, for a client, without asking the upstream; None when the body isn't there any more.
+
+        :param now: seconds since the epoch.
+        :param plain: whether what is stored may be encoded for the client.
+        """
+        lines = [hit_line(entry.ttl(now)), b"Age: %d" % entry.age(now)]
+        return await self._give(request, key, entry, lines, None, plain=plain)
+
     async def stored(
-        self,
-        request: Request,
-        key: Key,
-        entry: Entry,
-        line: bytes,
-        *,
-        plain: bool,
-        asked: bool = False,
-        body: bytes | None = None,
+        self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: bytes | None = None
     ) -> Response | None:
-        """What is stored, for a client; None when the body isn't there any more.
+        """What is stored, for a client, after the upstream was asked; None when the body isn't there any more.
 
         :param line: what the answer says of the cache.
         :param plain: whether what is stored may be encoded for the client.
-        :param asked: whether the upstream was asked for it just now.
         :param body: if it is at hand.
         """
-        lines = [line]
         age = int(entry.age(self._clock()))
-        if age or not asked:  # RFC 9111 section 5.1: it says that the answer is not from the service just now
-            lines.append(b"Age: %d" % age)
-        if is_not_modified(request.headers, entry):
+        # RFC 9111 section 5.1: an age says that the answer is not from the service just now.
+        lines = [line, b"Age: %d" % age] if age else [line]
+        return await self._give(request, key, entry, lines, body, plain=plain)
+
+    async def _give(
+        self, request: Request, key: Key, entry: Entry, lines: list[bytes], body: bytes | None, *, plain: bool
+    ) -> Response | None:
+        """:param lines: beside those that are stored."""
+        headers = request.headers
+        if is_not_modified(headers, entry):
             return StoredAnswer(304, [*lines_not_modified(entry.lines), *lines], b"", None)
         lines.insert(0, entry.lines)
         if request.method == "HEAD":
             return StoredAnswer(entry.status, lines, b"", None if entry.status == 204 else entry.size)
-        part = part_of(request.headers, entry) if RANGE in request.headers else None
         if body is None:
             body = await self._store.body(key, entry)
             if body is None:
                 return None
-        if part is not None:
+        if RANGE in headers and (part := part_of(headers, entry)) is not None:
             return self._part(entry, lines, body, part)
         return StoredAnswer(entry.status, lines, body, None if entry.status == 204 else len(body))
 

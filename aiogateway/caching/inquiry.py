@@ -121,18 +121,18 @@ def selecting(request: Request, *, plain: bool) -> Selecting:
     return value
 
 
-def asked_of(request: Request, *, plain: bool, unstored: bool, now: float) -> Asked:
+def source_of(request: Request) -> str:
+    """What a request is asked of: the upstream, and the path there."""
+    route = request.route
+    return f"{route.upstream.name} {route.target(request.path, request.match.params)}"
+
+
+def asked_of(request: Request, source: str, sees: Selecting, now: float) -> Asked:
     """What decides how an answer to a request may be kept.
 
-    :param unstored: whether the client forbids to keep anything.
+    :param sees: what the upstream sees of it.
     :param now: seconds since the epoch.
     """
-    route = request.route
-    return Asked(
-        source=f"{route.upstream.name} {route.target(request.path, request.match.params)}",
-        selecting=selecting(request, plain=plain),
-        authorized=AUTHORIZATION in request.headers,
-        unstored=unstored,
-        by_route=float(route.cache) if isinstance(route.cache, int) and route.cache is not True else None,
-        at=now,
-    )
+    kept = request.route.cache
+    by_route = None if kept is None or isinstance(kept, bool) else float(kept)
+    return Asked(source, sees, AUTHORIZATION in request.headers, by_route, now)

@@ -45,7 +45,6 @@ class Asked(NamedTuple):
     :ivar source: the upstream, and the path there.
     :ivar selecting: what the upstream saw of the request.
     :ivar authorized: whether the request had `Authorization`.
-    :ivar unstored: whether the request forbids to keep anything.
     :ivar by_route: seconds for which an answer that says nothing itself may be kept; None for not at all.
     :ivar at: when it was sent, in seconds since the epoch.
     """
@@ -53,7 +52,6 @@ class Asked(NamedTuple):
     source: str
     selecting: Selecting
     authorized: bool
-    unstored: bool
     by_route: float | None
     at: float
 
@@ -62,7 +60,7 @@ def may_store(status: int, headers: Headers, asked: Asked) -> bool:
     """Whether a whole answer to a GET may be kept by a cache that many share (RFC 9111 section 3)."""
     found, targeted = said(headers)
     understood = status in UNDERSTOOD
-    if status in NEVER or asked.unstored or SET_COOKIE in headers:
+    if status in NEVER or SET_COOKIE in headers:
         return False
     if "must-understand" in found:
         if not understood:

@@ -188,7 +188,7 @@ class Request:
             host = self.headers.get("X-Forwarded-Host", host).partition(",")[0].strip()
         return f"{scheme}://{host}".encode("utf-8", "surrogateescape") if host else b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Put bytes on the client's connection.
 
         :raises ConnectionResetError: the client is gone.

@@ -1,4 +1,4 @@
-"""Room for the rest of answers whose clients read slowly, so that they hold no connection to an upstream.
+"""Room for what of answers waits for clients that read slowly, so that they hold no connection to an upstream.
 
 Owns how much of one worker's memory that may take in all: clients that ask and never read must not be able to fill it.
 """
@@ -13,14 +13,17 @@ ROOM: Final = 64 << 20
 
 
 class Shelf:
-    """:param room: bytes in all."""
+    """:param room: bytes in all.
+    :param most: bytes of one answer.
+    """
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, room: int = ROOM, most: int = MOST) -> None:
         self.room = room
+        self._most = most
 
     def take(self, count: int) -> bool:
         """Have room for so many bytes, if there is any; what is taken must be given back."""
-        if not 0 < count <= min(MOST, self.room):
+        if not 0 < count <= min(self._most, self.room):
             return False
         self.room -= count
         return True

@@ -19,6 +19,7 @@ from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
 from aiogateway.caching import Cache
 from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.compression import Compression
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, exposition, families
@@ -88,8 +89,14 @@ class Gateway:
             self._overloaded,
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
+        self._compression = Compression(settings, self.metrics)
         self.cache = Cache(
-            MemoryStore(), self.metrics, settings.cache_max_object, time.time, self._telemetry.asked_for_nobody
+            MemoryStore(),
+            self._compression,
+            self.metrics,
+            settings.cache_max_object,
+            time.time,
+            self._telemetry.asked_for_nobody,
         )
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
@@ -170,7 +177,16 @@ class Gateway:
     def _way(self, table: Table, clients: Mapping[str, UpstreamClient]) -> Handler:
         settings = self.settings
         bodies = Bodies(idle=settings.idle_timeout, min_rate=settings.upload_min_rate, deadlines=self._deadlines)
-        tools = Tools(bodies, self.cache, self._limiter, self.metrics, self._recaptcha, self._verifier, self._overload)
+        tools = Tools(
+            bodies,
+            self.cache,
+            self._compression,
+            self._limiter,
+            self.metrics,
+            self._recaptcha,
+            self._verifier,
+            self._overload,
+        )
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(table, settings, __version__, try_it_out=True))
@@ -202,6 +218,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.close()
         await self.cache.close()
+        self._compression.close()
         await self._recaptcha.close()
         await self._limiter.close()
         for client in (*self._clients.values(), *(client for client, _ in self._retired)):

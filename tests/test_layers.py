@@ -20,7 +20,7 @@ LAYERS: Final = (
     },
     {"settings"},
     {"routes"},
-    {"describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},
+    {"compression", "describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},
     {"proxy"},
     {"caching"},
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiogateway.caching.flight import Flight, Shared
+from aiogateway.caching.flight import Flight
+from aiogateway.caching.stream import Stream
 from aiogateway.errors import Problem
 from aiogateway.proxy.exchange import write_chunk
 from aiogateway.proxy.response import SMALL_ANSWER, Response, status_line
@@ -52,15 +53,17 @@ class SharedAnswer(Response):
     """An answer whose body arrives for several clients.
 
     :param flight: which brings it; this answer takes part in it, and ends that.
+    :param stream: the body, plain or in a coding.
+    :param size: of the body in bytes; None when that isn't known.
     """
 
-    __slots__ = ("_flight", "_reader", "_shared")
+    __slots__ = ("_flight", "_reader", "_size")
 
-    def __init__(self, flight: Flight, shared: Shared, lines: list[bytes]) -> None:
-        super().__init__(shared.entry.status, lines)
+    def __init__(self, flight: Flight, status: int, lines: list[bytes], stream: Stream, size: int | None) -> None:
+        super().__init__(status, lines)
         self._flight = flight
-        self._shared = shared
-        self._reader = flight.read(shared.stream)
+        self._size = size
+        self._reader = flight.read(stream)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write the head, and the body as it arrives.
@@ -68,9 +71,9 @@ class SharedAnswer(Response):
         :raises ConnectionResetError: the client is gone, or had to be cut off.
         """
         request, reader = self.request, self._reader
-        chunked = not self._shared.sized and request.version >= (1, 1)
-        if self._shared.sized:
-            framing = b"Content-Length: %d\r\n" % self._shared.entry.size
+        chunked = self._size is None and request.version >= (1, 1)
+        if self._size is not None:
+            framing = b"Content-Length: %d\r\n" % self._size
         elif chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
         else:

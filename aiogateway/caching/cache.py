@@ -23,8 +23,10 @@ from aiogateway.caching.giving import Giving
 from aiogateway.caching.inquiry import CONDITIONAL, Inquiry, asked_of, key_of, selecting, source_of
 from aiogateway.caching.passing import Passing
 from aiogateway.caching.storing import Asked, matches
+from aiogateway.compression import Compression
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, families
+from aiogateway.proxy.encoded_answer import encoded
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse
@@ -66,7 +68,7 @@ class Visit:
 
 
 class Cache:
-    """:param store: closed by whoever made it.
+    """:param store: closed by whoever made it, as is `compression`.
     :param max_object: bytes of the largest body that is stored.
     :param clock: seconds since the epoch.
     :param unclaimed: told of what was asked of upstreams for no client's sake.
@@ -75,17 +77,19 @@ class Cache:
     def __init__(
         self,
         store: Store,
+        compression: Compression,
         metrics: Metrics,
         max_object: int,
         clock: Callable[[], float],
         unclaimed: Callable[[Record], None],
     ) -> None:
         self._store = store
+        self._compression = compression
         self._metrics = metrics
         self._clock = clock
-        self._flights = Flights(store, max_object, clock, unclaimed)
+        self._flights = Flights(store, compression, max_object, clock, unclaimed)
         self._passing = Passing(clock)
-        self._giving = Giving(store, clock)
+        self._giving = Giving(store, self._flights, compression, clock)
 
     async def close(self) -> None:
         """End what is under way."""
@@ -258,6 +262,8 @@ class Cache:
         if code not in ERRORS:
             self._passing.note(visit.key, authorized=visit.asked.authorized)
         response = outcome.response
+        if visit.asking.plain:
+            response = encoded(response, visit.request, self._compression, told=True)
         response.lines.append(status.forward_line(visit.reason, response.status))
         self._tell(visit.request, status.MISS)
         return response

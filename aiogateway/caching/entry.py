@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-# The name of the plain body among the codings (RFC 9110 section 12.5.3).
-IDENTITY = "identity"
+from aiogateway.compression import IDENTITY
 
 
 class Key(NamedTuple):

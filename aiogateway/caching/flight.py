@@ -74,6 +74,7 @@ class Flight:
     :param asked: what decides how the answer may be kept.
     :param stale: what is stored already, and validated by this.
     :param background: whether it goes on though nobody waits.
+    :ivar coded: its answer on its way in other codings.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class Flight:
         self._background = background
         self._waiting = 0
         self._reading = 0
-        self._let_go: Callable[[], None] | None = None
+        self._let_go: list[Callable[[], None]] = []
+        self.coded: dict[str, Stream] = {}
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -163,13 +165,13 @@ class Flight:
         if not self._task.done():
             if not self._background:
                 self._task.cancel()
-        elif self._let_go is not None:
-            let_go, self._let_go = self._let_go, None
-            let_go()
+        else:
+            while self._let_go:
+                self._let_go.pop()()
 
     def hold(self, let_go: Callable[[], None]) -> None:
         """:param let_go: called when its answer was read by all, or given up."""
-        self._let_go = let_go
+        self._let_go.append(let_go)
 
     def abandon(self) -> None:
         """The client left for which it began."""
@@ -180,6 +182,11 @@ class Flight:
     def complete(self) -> None:
         """All of its answer is here: it goes on to its end, though nobody may be waiting any more."""
         self._background = True
+
+    async def landed(self) -> None:
+        """Wait until its answer is stored, or given up."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
 
     async def outcome(self) -> Outcome:
         """What becomes of it, for whoever joined.

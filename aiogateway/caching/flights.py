@@ -19,7 +19,8 @@ from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Alone, Failed, Flight, Shared, Stored
 from aiogateway.caching.inquiry import Inquiry
 from aiogateway.caching.storing import Asked, Selecting, entry_of
-from aiogateway.caching.stream import Stream
+from aiogateway.caching.stream import Reader, Stream
+from aiogateway.compression import Compression, Piecewise
 from aiogateway.errors import Problem
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
@@ -35,25 +36,30 @@ class Asking(NamedTuple):
     """How a route's upstream is asked.
 
     :ivar ask: what answers an inquiry.
-    :ivar plain: whether the answer is wanted in no content coding.
-    :ivar encodable: whether the gateway may encode an answer.
+    :ivar plain: whether the answer is wanted in no content coding, because the gateway makes those.
     """
 
     ask: Callable[[Request], Awaitable[Response]]
     plain: bool
-    encodable: Callable[[UpstreamResponse], bool]
 
 
 class Flights:
-    """:param max_object: bytes of the largest body that is stored.
+    """:param compression: closed by whoever made it.
+    :param max_object: bytes of the largest body that is stored.
     :param clock: seconds since the epoch.
     :param unclaimed: told of what was asked when no client is there any more whose record would say so.
     """
 
     def __init__(
-        self, store: Store, max_object: int, clock: Callable[[], float], unclaimed: Callable[[Record], None]
+        self,
+        store: Store,
+        compression: Compression,
+        max_object: int,
+        clock: Callable[[], float],
+        unclaimed: Callable[[Record], None],
     ) -> None:
         self._store = store
+        self._compression = compression
         self._max_object = max_object
         self._clock = clock
         self._unclaimed = unclaimed
@@ -157,7 +163,7 @@ class Flights:
         if size > self._max_object or exchange.uploading:
             return None
         lines = b"\r\n".join(response.lines)
-        encodable = asking.encodable(response)
+        encodable = asking.plain and self._compression.may_encode(response.status, message.headers)
         return entry_of(response.status, message.headers, lines, asked, received, size=size, encodable=encodable)
 
     async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry, since: int) -> None:
@@ -204,3 +210,42 @@ class Flights:
             bound = size
             flight.hold(lambda: self._room.give_back(size))
         return Stream(bound, lambda: flight.waiting)
+
+    def coded(self, flight: Flight, shared: Shared, coding: str) -> Stream | None:
+        """What a flight brings, in a coding: encoded once for all who take that; None when it can't be had so.
+
+        :param flight: that the one who asks has joined, and doesn't read yet.
+        """
+        known = flight.coded.get(coding)
+        if known is not None:
+            return known if known.whole else None
+        encoder = self._compression.piecewise(coding)
+        if encoder is None:
+            return None
+        made = flight.coded[coding] = self._stream(flight, self._max_object)
+        task = asyncio.create_task(self._encode(flight, shared, shared.stream.join(), encoder, coding, made))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return made
+
+    async def _encode(
+        self, flight: Flight, shared: Shared, source: Reader, encoder: Piecewise, coding: str, into: Stream
+    ) -> None:
+        """Encode what a flight brings, and store it so if it is stored."""
+        try:
+            while chunk := await source.next():
+                late = not source.at_hand and not shared.stream.ended
+                if encoded := await encoder.feed(chunk, late=late):
+                    await into.put(encoded)
+            await into.put(encoder.finish())
+            into.end()
+        except Problem as problem:
+            into.fail(problem)
+        finally:
+            source.close()
+            encoder.close()
+            if not into.ended:
+                into.fail(Problem("upstream_bad_response", BROKE_OFF))
+        await flight.landed()
+        if into.whole and shared.stream.whole:
+            await self._store.keep_coded(flight.key, shared.entry, coding, into.body())

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
-from aiohttp.hdrs import RANGE
+from aiohttp.hdrs import ACCEPT_ENCODING, RANGE
 
 from aiogateway.caching.answers import SharedAnswer, StoredAnswer
 from aiogateway.caching.cache_status import hit_line
 from aiogateway.caching.conditions import Part, is_not_modified, lines_not_modified, part_of
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Flight, Shared
+from aiogateway.caching.flights import Flights
+from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
 
 class Giving:
-    """:param clock: seconds since the epoch."""
+    """:param flights: closed by whoever made them.
+    :param clock: seconds since the epoch.
+    """
 
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, flights: Flights, compression: Compression, clock: Callable[[], float]) -> None:
         self._store = store
+        self._flights = flights
+        self._compression = compression
         self._clock = clock
+        self._encoding: dict[tuple[str, str], asyncio.Task[bytes]] = {}
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End what is under way. A second time is harmless."""
+        tasks = list(self._encoding.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def hit(self, request: Request, key: Key, entry: Entry, now: float, *, plain: bool) -> Response | None:
         """What is stored, for a client, without asking the upstream; None when the body isn't there any more.
@@ -53,18 +65,52 @@ class Giving:
     ) -> Response | None:
         """:param lines: beside those that are stored."""
         headers = request.headers
+        coding = self._coding(request, entry.size) if plain and entry.encodable else IDENTITY
+        stored = entry.lines if coding == IDENTITY else encoded_lines(entry.lines, coding)
         if is_not_modified(headers, entry):
-            return StoredAnswer(304, [*lines_not_modified(entry.lines), *lines], b"", None)
-        lines.insert(0, entry.lines)
+            return StoredAnswer(304, [*lines_not_modified(stored), *lines], b"", None)
+        part = part_of(headers, entry) if RANGE in headers and request.method == "GET" else None
+        if part is not None:  # of the plain body, which is what its size is known of
+            coding, stored = IDENTITY, entry.lines
+        lines.insert(0, stored)
         if request.method == "HEAD":
-            return StoredAnswer(entry.status, lines, b"", None if entry.status == 204 else entry.size)
-        if body is None:
-            body = await self._store.body(key, entry)
-            if body is None:
+            length = entry.size if coding == IDENTITY and entry.status != 204 else None
+            return StoredAnswer(entry.status, lines, b"", length)
+        found = body if coding == IDENTITY and body is not None else await self._body(key, entry, coding, body)
+        if found is None:
+            return None
+        if part is not None:
+            return self._part(entry, lines, found, part)
+        return StoredAnswer(entry.status, lines, found, None if entry.status == 204 else len(found))
+
+    def _coding(self, request: Request, size: int | None) -> str:
+        """The coding for a client of what may be encoded."""
+        choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
+        return self._compression.coding(choice, size)
+
+    async def _body(self, key: Key, entry: Entry, coding: str, plain: bytes | None) -> bytes | None:
+        """A body in a coding: encoded for the first who takes that, and kept for all others.
+
+        :param plain: if it is at hand.
+        """
+        found = await self._store.body(key, entry, coding)
+        if found is not None or coding == IDENTITY:
+            return found
+        if plain is None:
+            plain = await self._store.body(key, entry)
+            if plain is None:
                 return None
-        if RANGE in headers and (part := part_of(headers, entry)) is not None:
-            return self._part(entry, lines, body, part)
-        return StoredAnswer(entry.status, lines, body, None if entry.status == 204 else len(body))
+        task = self._encoding.get((entry.id, coding))
+        if task is None:
+            task = asyncio.create_task(self._encode(key, entry, coding, plain))
+            self._encoding[entry.id, coding] = task
+            task.add_done_callback(lambda _: self._encoding.pop((entry.id, coding)))
+        return await asyncio.shield(task)
+
+    async def _encode(self, key: Key, entry: Entry, coding: str, plain: bytes) -> bytes:
+        encoded = await self._compression.encode(coding, plain)
+        await self._store.keep_coded(key, entry, coding, encoded)
+        return encoded
 
     def _part(self, entry: Entry, lines: list[bytes], body: bytes, part: Part) -> Response:
         """RFC 9110 sections 15.3.7 and 15.5.17."""
@@ -74,8 +120,18 @@ class Giving:
         return StoredAnswer(206, lines, body[part.first : part.end], part.end - part.first)
 
     def shared(self, request: Request, flight: Flight, shared: Shared, line: bytes, *, plain: bool) -> Response:
-        """What arrives for many, for a client that takes part in the flight which brings it."""
-        if is_not_modified(request.headers, shared.entry):
+        """What arrives for many, for a client that has joined the flight which brings it.
+
+        :param line: what the answer says of the cache.
+        :param plain: whether it may be encoded for the client.
+        """
+        entry, size = shared.entry, shared.entry.size if shared.sized else None
+        coding = self._coding(request, size) if plain and entry.encodable else IDENTITY
+        lines = shared.lines if coding == IDENTITY else encoded_lines(shared.lines, coding)
+        if is_not_modified(request.headers, entry):
             flight.leave()
-            return StoredAnswer(304, [*lines_not_modified(shared.lines), line], b"", None)
-        return SharedAnswer(flight, shared, [shared.lines, line])
+            return StoredAnswer(304, [*lines_not_modified(lines), line], b"", None)
+        coded = None if coding == IDENTITY else self._flights.coded(flight, shared, coding)
+        if coded is None:
+            return SharedAnswer(flight, entry.status, [shared.lines, line], shared.stream, size)
+        return SharedAnswer(flight, entry.status, [lines, line], coded, None)

@@ -13,8 +13,9 @@ from typing import Final
 from aiohttp.hdrs import ACCEPT_ENCODING, AUTHORIZATION, CONNECTION
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aiogateway.caching.entry import IDENTITY, Key
+from aiogateway.caching.entry import Key
 from aiogateway.caching.storing import Asked, Selecting
+from aiogateway.compression import IDENTITY
 from aiogateway.proxy.headers import RawFields, goes_inward, named_by_connection
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiogateway.caching.entry import IDENTITY, Entry, Key
+from aiogateway.caching.entry import Entry, Key
+from aiogateway.compression import IDENTITY
 
 
 class MemoryStore:

@@ -10,8 +10,8 @@
 
 A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
 that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
-act for themselves, or to be a person. Then `cache`, or `invalidation` where another method of the same path has one.
-At the end is the proxy's handler.
+act for themselves, or to be a person. Then `cache`, or `invalidation` where another method of the same path has one,
+and `compression`. At the end is the proxy's handler.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from aiogateway.caching import Asking, Cache
+from aiogateway.compression import Compression
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares.admission import admission
 from aiogateway.middlewares.auth import Guard, auth
 from aiogateway.middlewares.cache import SAFE, cache, invalidation
 from aiogateway.middlewares.chain import Handler
+from aiogateway.middlewares.compression import compression
 from aiogateway.middlewares.cors import cors, preflights
 from aiogateway.middlewares.errors import errors
 from aiogateway.middlewares.form import form
@@ -58,6 +60,7 @@ class Tools:
 
     bodies: Bodies
     cache: Cache
+    compression: Compression
     limiter: Limiter
     metrics: Metrics
     recaptcha: Recaptcha
@@ -79,24 +82,23 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
         else Guard(tools.verifier, tools.limiter, policies.auth_failures, tools.metrics, observe=observe)
     )
     cached = {route.shape for route in table.routes if route.cache}
-    ways = {
-        route: way(route, keeping(route, proxy, cached, tools.cache), policies, guard, tools) for route in table.routes
-    }
+    ways = {route: way(route, keeping(route, proxy, cached, tools), policies, guard, tools) for route in table.routes}
     inner = preflights(routing(table, ways, local, tools.overload, tools.metrics), table, settings.allowed_origins)
     answered = cors(errors(admission(inner)), table, settings.allowed_origins)
     return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
 
 
-def keeping(route: Route, proxy: Handler, cached: Container[Shape], shared: Cache) -> Handler:
+def keeping(route: Route, proxy: Handler, cached: Container[Shape], tools: Tools) -> Handler:
     """What answers a request that may pass, from the cache too.
 
     :param cached: patterns of which a method has a cache.
     """
-    handler = proxy
+    asking = compression(proxy, tools.compression) if route.compress else proxy
+    handler = asking
     if route.shape in cached and not SAFE.issuperset(route.methods):
-        handler = invalidation(handler, shared)
+        handler = invalidation(handler, tools.cache)
     if route.cache:
-        handler = cache(handler, shared, Asking(proxy, route.compress, lambda response: False))
+        handler = cache(handler, tools.cache, Asking(asking, route.compress))
     return handler
 
 

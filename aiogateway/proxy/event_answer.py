@@ -15,7 +15,7 @@ from aiohttp.hdrs import CONTENT_ENCODING
 
 from aiogateway.errors import Problem
 from aiogateway.proxy.events import Events, last_event
-from aiogateway.proxy.exchange import Exchange, write_chunk
+from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import UpstreamResponse
 
@@ -36,11 +36,11 @@ class EventAnswer(UpstreamResponse):
         self._events = Events()
         self._reading = False
 
-    async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
-        if self._sized or CONTENT_ENCODING in exchange.message.headers:  # there is no room for an event of ours
-            await super()._relay(request, exchange, head, arrived)
+    async def _relay(self, request: Request, exchange: Exchange, arrived: bytes) -> None:
+        if self._length() is not None or CONTENT_ENCODING in exchange.message.headers:
+            await super()._relay(request, exchange, arrived)  # there is no room for an event of ours
             return
-        request.write(head)
+        request.write(self._head(None))
         connection = request.connection
         events = self._events
         connection.stream = self
@@ -67,12 +67,8 @@ class EventAnswer(UpstreamResponse):
             request.write(b"0\r\n\r\n")
 
     def _give(self, request: Request, chunk: bytes) -> None:
-        request.record.bytes_out += len(chunk)
+        super()._give(request, chunk)
         self._events.feed(chunk)
-        if self._chunked:
-            write_chunk(request.write, chunk)
-        else:
-            request.write(chunk)
 
     async def _next(self, exchange: Exchange) -> bytes:
         """What comes next of an event stream.

@@ -240,6 +240,10 @@ class Exchange:
         finally:
             deadline.cancel()
 
+    def at_hand(self) -> bytes:
+        """What has arrived of the answer's body; empty where `read` has to be asked."""
+        return b"" if self.payload.exception() is not None else self.payload.read_nowait()
+
     def finish(self) -> None:
         """The answer is read to its end: the connection goes back to its pool, if the request went out whole too."""
         if self._over:

@@ -121,7 +121,10 @@ class UpstreamResponse(Response):
     :param stream_idle: for an event stream, seconds in which the client must read something.
     """
 
-    __slots__ = ("_chunked", "_shelf", "_shelved", "_sized", "exchange")
+    __slots__ = ("_chunked", "_shelf", "_shelved", "exchange")
+
+    # Bytes up to which a body that has arrived whole is sent in one write with its head.
+    small = SMALL_ANSWER
 
     def __init__(
         self, exchange: Exchange, lines: list[bytes], shelf: Shelf | None = None, *, stream_idle: float | None = None
@@ -130,21 +133,33 @@ class UpstreamResponse(Response):
         super().__init__(exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
         self.stream_idle = stream_idle
-        self._chunked = self._sized = False
+        self._chunked = False
         self._shelf = shelf
         self._shelved = 0
+
+    @property
+    def shelf(self) -> Shelf | None:
+        """Where the rest may stand; None for nowhere."""
+        return self._shelf
 
     def abandon(self) -> None:
         self.exchange.abort()
 
-    def _head(self) -> bytes:
-        """The whole head, with the framing that fits client and answer (RFC 9112 section 6)."""
-        request, message = self.request, self.exchange.message
+    def _length(self) -> int | None:
+        """What the upstream says of the body's length, in bytes."""
+        message = self.exchange.message
         length = message.headers.get(CONTENT_LENGTH)
-        empty = request.method == "HEAD" or self.status in (204, 304)
-        if length is not None and self.status != 204 and not message.chunked:
-            framing, self._sized = b"\r\nContent-Length: %b\r\n" % length.encode(), True
-        elif empty:
+        return None if length is None or message.chunked else int(length)
+
+    def _head(self, length: int | None) -> bytes:
+        """The whole head, with the framing that fits client and answer (RFC 9112 section 6).
+
+        :param length: of the body as it is sent, in bytes; None when that isn't known.
+        """
+        request = self.request
+        if length is not None and self.status != 204:
+            framing = b"\r\nContent-Length: %d\r\n" % length
+        elif request.method == "HEAD" or self.status in (204, 304):
             framing = b"\r\n"
         elif request.version >= (1, 1):
             self._chunked = True
@@ -162,15 +177,12 @@ class UpstreamResponse(Response):
         exchange, request = self.exchange, self.request
         payload = exchange.payload
         try:
-            head, arrived = self._head(), payload.read_nowait()
-            if payload.is_eof() and len(arrived) <= SMALL_ANSWER:
-                request.record.bytes_out = len(arrived)
+            arrived = payload.read_nowait()
+            if payload.is_eof() and len(arrived) <= self.small:
                 request.record.released = request.record.headed
-                if self._chunked:
-                    arrived = b"%x\r\n%b\r\n0\r\n\r\n" % (len(arrived), arrived) if arrived else b"0\r\n\r\n"
-                request.write(head + arrived)
+                self._write(request, arrived)
             else:
-                await self._relay(request, exchange, head, arrived)
+                await self._relay(request, exchange, arrived)
             if payload.is_eof():
                 exchange.finish()  # whoever reads slowly needs nothing more of the upstream
             if request.must_wait:
@@ -188,34 +200,48 @@ class UpstreamResponse(Response):
                 self._shelf.give_back(self._shelved)
         exchange.finish()
 
-    async def _relay(self, request: Request, exchange: Exchange, head: bytes, arrived: bytes) -> None:
-        request.write(head)
+    def _write(self, request: Request, body: bytes) -> None:
+        """Write the head and a small body that has arrived whole."""
+        head = self._head(self._length())
+        request.record.bytes_out = len(body)
+        if self._chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        request.write(head + body)
+
+    async def _relay(self, request: Request, exchange: Exchange, arrived: bytes) -> None:
+        """Write the head and the body as it comes.
+
+        :param arrived: what of it is here.
+        """
+        length = self._length()
+        request.write(self._head(length))
         exchange.read_plainly()
         record = request.record
         chunk = arrived or await exchange.read()
         while chunk:
-            record.bytes_out += len(chunk)
-            if self._chunked:
-                write_chunk(request.write, chunk)
-            else:
-                request.write(chunk)
-            if request.must_wait and not self._shelve(record.bytes_out):
+            self._give(request, chunk)
+            if request.must_wait and not self._shelve(length, record.bytes_out):
                 await self.wait_for_client()
             chunk = await exchange.read()
         record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
 
-    def _shelve(self, sent: int) -> bool:
+    def _give(self, request: Request, chunk: bytes) -> None:
+        request.record.bytes_out += len(chunk)
+        if self._chunked:
+            write_chunk(request.write, chunk)
+        else:
+            request.write(chunk)
+
+    def _shelve(self, length: int | None, taken: int) -> bool:
         """Whether the rest is taken from the upstream now, whether the client reads or not.
 
-        :param sent: bytes of the body so far.
+        :param length: of the body as the upstream sends it, in bytes; None when that isn't known.
+        :param taken: bytes of that so far.
         """
-        if self._shelved or self._shelf is None or not self._sized:
-            return self._shelved > 0
-        left = int(self.exchange.message.headers[CONTENT_LENGTH]) - sent
-        if self._shelf.take(left):
-            self._shelved = left
+        if not self._shelved and self._shelf is not None and length is not None and self._shelf.take(length - taken):
+            self._shelved = length - taken
         return self._shelved > 0
 
 

@@ -11,6 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 
 from aiogateway.caching import Cache
 from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.compression import Compression
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
 from aiogateway.middlewares import Tools
@@ -61,8 +62,9 @@ def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
     with contextlib.closing(SharedCounters(capacity=1000)) as counters:
         limiter = Limiter(counters, None)
         metrics = Metrics()
-        cache = Cache(MemoryStore(), metrics, 1 << 20, time.time, lambda record: None)
-        yield settings, Tools(bodies(), cache, limiter, metrics, Recaptcha(settings), verifier_from(settings))
+        encoding = Compression(settings, metrics)
+        cache = Cache(MemoryStore(), encoding, metrics, 1 << 20, time.time, lambda record: None)
+        yield settings, Tools(bodies(), cache, encoding, limiter, metrics, Recaptcha(settings), verifier_from(settings))
 
 
 def head(*fields: str, start: str = "GET /a HTTP/1.1") -> bytes:

@@ -1,0 +1,107 @@
+"""One worker's part in encoding answers: what it decides by the settings, and the threads it works in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from aiogateway.compression.encoders import ENCODERS, Encoder
+from aiogateway.compression.negotiation import IDENTITY, Choice
+from aiogateway.compression.policy import Headers, fitting, may_encode
+from aiogateway.metrics import Metrics, families
+from aiogateway.settings import Settings
+
+# Bytes that are encoded at once on the loop: less than half a millisecond in any coding. What is encoded once for
+# many takes longer.
+ON_LOOP: Final = 64 * 1024
+ON_LOOP_THOROUGH: Final = 8 * 1024
+# Encoders alive at once; each holds up to 160 KiB.
+MOST: Final = 512
+THREADS: Final = 2
+
+
+class Compression:
+    """:param settings: `GATEWAY_COMPRESS_MIN_SIZE` and `GATEWAY_COMPRESS_TYPES`.
+    :param metrics: counts what had to stay plain.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.least = settings.compress_min_size
+        self._fits = fitting(settings.compress_types)
+        self._skipped = metrics.count(families.ENCODERS_FULL)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="encoding")
+        self._alive = 0
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def may_encode(self, status: int, headers: Headers) -> bool:
+        """Whether an answer may be encoded, whatever its size and whoever asked."""
+        return may_encode(status, headers, self._fits)
+
+    def coding(self, choice: Choice, size: int | None) -> str:
+        """The coding of an answer that may be encoded.
+
+        :param size: of its body in bytes; None when that isn't known.
+        """
+        return IDENTITY if size is not None and size < self.least and not choice.refused else choice.coding
+
+    def encode_now(self, coding: str, body: bytes) -> bytes:
+        """A whole body in a coding; for one of no more than `ON_LOOP` bytes."""
+        return ENCODERS[coding].whole(body)
+
+    async def encode(self, coding: str, body: bytes) -> bytes:
+        """A whole body in a coding, once for many."""
+        return await self._run(ENCODERS[coding].thorough, body, ON_LOOP_THOROUGH)
+
+    def piecewise(self, coding: str) -> Piecewise | None:
+        """An encoder for a body that flows, which whoever gets it closes; None when there are too many."""
+        if self._alive >= MOST:
+            self._skipped.events += 1
+            return None
+        self._alive += 1
+        return Piecewise(ENCODERS[coding].encoder(), self._run, self._gone)
+
+    def _gone(self) -> None:
+        self._alive -= 1
+
+    async def _run(self, work: Callable[[bytes], bytes], data: bytes, most: int = ON_LOOP) -> bytes:
+        if len(data) <= most:
+            return work(data)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, data)
+
+
+class Piecewise:
+    """Encodes a body as it flows."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        run: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]],
+        gone: Callable[[], None],
+    ) -> None:
+        self._encoder = encoder
+        self._run = run
+        self._gone = gone
+        self._closed = False
+
+    async def feed(self, chunk: bytes, *, late: bool) -> bytes:
+        """What can be sent after a chunk.
+
+        :param late: whether nothing more is at hand: then the client can read all of it.
+        """
+        encoded = await self._run(self._encoder.feed, chunk)
+        return encoded + self._encoder.flush() if late else encoded
+
+    def finish(self) -> bytes:
+        """The end of the body."""
+        return self._encoder.finish()
+
+    def close(self) -> None:
+        """Let go of it. A second time is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._gone()

@@ -39,7 +39,12 @@ _DIGITS: Final = 18
 
 
 def is_not_modified(headers: Headers, entry: Entry) -> bool:
-    """Whether the client has what an entry holds (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2)."""
+    """Whether the client has what an entry holds (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2).
+
+    Never for an answer that is no success: without the condition it would be given as it is (RFC 9110 section 13.2.1).
+    """
+    if not 200 <= entry.status < 300:
+        return False
     if IF_NONE_MATCH in headers:
         tags = entity_tags(headers.getall(IF_NONE_MATCH)) or []
         return tags == ["*"] or (bool(entry.etag) and any(weakly_equal(tag, entry.etag) for tag in tags))

@@ -134,9 +134,10 @@ def renewed(entry: Entry, headers: Headers, lines: bytes, asked: Asked, received
 
 
 def describes(entry: Entry, headers: Headers) -> bool:
-    """Whether an answer without a body is about what an entry holds."""
+    """Whether an answer without a body is about what an entry holds: by a strong tag of its own, only by the same."""
     if ETAG in headers:
-        if not entry.etag or not weakly_equal(headers[ETAG], entry.etag):
+        tag = headers[ETAG]
+        if not entry.etag or not (weakly_equal(tag, entry.etag) if tag.startswith("W/") else tag == entry.etag):
             return False
     elif LAST_MODIFIED in headers and entry.modified and headers[LAST_MODIFIED] != entry.modified:
         return False

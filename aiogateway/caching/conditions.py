@@ -39,7 +39,12 @@ _DIGITS: Final = 18
 
 
 def is_not_modified(headers: Headers, entry: Entry) -> bool:
-    """Whether the client has what an entry holds (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2)."""
+    """Whether the client has what an entry holds (RFC 9110 section 13.2.2, RFC 9111 section 4.3.2).
+
+    Never for an answer that is no success: without the condition it would be given as it is (RFC 9110 section 13.2.1).
+    """
+    if not 200 <= entry.status < 300:
+        return False
     if IF_NONE_MATCH in headers:
         tags = entity_tags(headers.getall(IF_NONE_MATCH)) or []
         return tags == ["*"] or (bool(entry.etag) and any(weakly_equal(tag, entry.etag) for tag in tags))
@@ -129,9 +134,10 @@ def renewed(entry: Entry, headers: Headers, lines: bytes, asked: Asked, received
 
 
 def describes(entry: Entry, headers: Headers) -> bool:
-    """Whether an answer without a body is about what an entry holds."""
+    """Whether an answer without a body is about what an entry holds: by a strong tag of its own, only by the same."""
     if ETAG in headers:
-        if not entry.etag or not weakly_equal(headers[ETAG], entry.etag):
+        tag = headers[ETAG]
+        if not entry.etag or not (weakly_equal(tag, entry.etag) if tag.startswith("W/") else tag == entry.etag):
             return False
     elif LAST_MODIFIED in headers and entry.modified and headers[LAST_MODIFIED] != entry.modified:
         return False

@@ -141,10 +141,11 @@ def http_date(value: str, century: int = 2000) -> float | None:
     day, month, year = int(found["day"]), _MONTHS.index(found["month"]) + 1, int(found["year"])
     if len(found["year"]) == 2:
         year += century if year < 70 else century - 100
-    moment = timegm((year, month, day, int(found["hour"]), int(found["minute"]), int(found["second"])))
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     longest = 29 if month == 2 and leap else (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
-    return float(moment) if 1 <= day <= longest and year >= 1 else None
+    if not 1 <= day <= longest or year < 1:
+        return None
+    return float(timegm((year, month, day, int(found["hour"]), int(found["minute"]), int(found["second"]))))
 
 
 def entity_tags(values: Iterable[str]) -> list[str] | None:

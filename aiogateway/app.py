@@ -17,8 +17,7 @@ from aiogateway import __version__, linux, memory
 from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
-from aiogateway.caching import Cache
-from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.caching import Cache, Notices, store_from
 from aiogateway.compression import Compression
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
@@ -57,13 +56,21 @@ class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
+    :param notices: by which workers tell each other what to forget; whoever made them closes them.
     :param output: where log lines go; whoever made it starts and closes it.
     :param board: where workers tell each other about themselves.
+    :ivar cache_store: where answers are kept.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
     def __init__(
-        self, settings: Settings, table: Table, counters: SharedCounters, board: Board, output: Output
+        self,
+        settings: Settings,
+        table: Table,
+        counters: SharedCounters,
+        notices: Notices,
+        board: Board,
+        output: Output,
     ) -> None:
         self.settings = settings
         self.table = table
@@ -90,8 +97,9 @@ class Gateway:
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._compression = Compression(settings, self.metrics)
+        self.cache_store = store_from(settings, notices, self.metrics)
         self.cache = Cache(
-            MemoryStore(),
+            self.cache_store,
             self._compression,
             self.metrics,
             settings.cache_max_object,
@@ -218,6 +226,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.close()
         await self.cache.close()
+        await self.cache_store.close()
         self._compression.close()
         await self._recaptcha.close()
         await self._limiter.close()

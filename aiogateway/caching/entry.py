@@ -150,10 +150,13 @@ class Store(Protocol):
         """Forget every variant of a URI, in every worker: it was changed (RFC 9111 section 4.4)."""
         ...
 
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
         """Forget every answer under a path (with `*` at its end: under every path that begins so), or with a tag.
 
         In every worker, whatever origin and query.
+
+        :return: whether it was done; a store that doesn't answer keeps what it has.
+        :raises TooLong: it has more bytes than workers can tell each other, or none.
         """
         ...
 

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from aiogateway.caching.entry import IDENTITY, Entry, Key
+from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.eviction import Item, Queues
 from aiogateway.caching.notices import DROP, Notice, Notices, name_of
+from aiogateway.compression import IDENTITY
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
@@ -123,7 +124,9 @@ class MemoryStore:
         """See `Store`."""
         now = self._clock()
         name = name_of(key)
-        if len(body) > self._max_object or entry.until <= now or self._refused(name, key.path, entry, since):
+        if len(body) > self._max_object or entry.until <= now:
+            return False
+        if self._notices.told(since, name, key.path, entry.tags):
             return False
         uri = self._uris.get(name) or _Uri(name, key.path)
         variant = _Variant(uri, entry, {IDENTITY: body})
@@ -168,13 +171,11 @@ class MemoryStore:
         self._notices.drop(name_of(key))
         self._heed()
 
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
-        """See `Store`.
-
-        :raises TooLong: it can't be told to the other workers.
-        """
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
+        """See `Store`."""
         self._notices.purge(path=path, tag=tag)
         self._heed()
+        return True
 
     async def close(self) -> None:
         """Forget everything."""
@@ -187,13 +188,6 @@ class MemoryStore:
                 if variant.entry.id == entry.id:
                     return variant
         return None
-
-    def _refused(self, name: bytes, path: str, entry: Entry, since: int) -> bool:
-        """Whether something was told since a moment that is about an answer."""
-        if self._notices.mark() == since:
-            return False
-        notices = self._notices.after(since)
-        return notices is None or any(notice.covers(name, path, entry.tags) for notice in notices)
 
     def _take_out(self, uri: _Uri, entry: Entry) -> _Variant | None:
         """Take the same variant as an entry's out of a key's, but not out of the queues."""

@@ -11,6 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 
 from aiogateway.caching import Cache
 from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.caching.notices import Notices
 from aiogateway.compression import Compression
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
@@ -59,11 +60,15 @@ def bodies() -> Bodies:
 def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
     """Settings, and what guards work with, nothing of it started."""
     settings = read({"JWT_SECRET": SECRET, **environ})
-    with contextlib.closing(SharedCounters(capacity=1000)) as counters:
+    with (
+        contextlib.closing(SharedCounters(capacity=1000)) as counters,
+        contextlib.closing(Notices(alone=True)) as notices,
+    ):
         limiter = Limiter(counters, None)
         metrics = Metrics()
         encoding = Compression(settings, metrics)
-        cache = Cache(MemoryStore(), encoding, metrics, 1 << 20, time.time, lambda record: None)
+        store = MemoryStore(1 << 22, 1 << 20, time.time, notices)
+        cache = Cache(store, encoding, metrics, 1 << 20, time.time, lambda record: None)
         yield settings, Tools(bodies(), cache, encoding, limiter, metrics, Recaptcha(settings), verifier_from(settings))
 
 

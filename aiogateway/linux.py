@@ -16,6 +16,8 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _PR_SET_PDEATHSIG: Final = 1
 
+_malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
 
 def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 20) -> bool:
     """Keep buffers of a quarter MiB on the heap; glibc maps and unmaps each, which is most of what an upload costs.
@@ -29,6 +31,12 @@ def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 2
         log.info("the C library has no mallopt: bulk transfers cost more")
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, mmap_threshold)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_threshold))
+
+
+def trim_heap() -> None:
+    """Give whole free pages back to the system, those between others too; musl does so by itself."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def raise_descriptor_limit() -> int:

@@ -13,7 +13,6 @@ import orjson
 from aiogateway.caching.entry import Entry, Freshness
 
 _TEXTS: Final = ("id", "source", "etag", "modified")
-_SECONDS: Final = ("received", "until")
 _NAMES: Final = frozenset(field.name for field in dataclasses.fields(Entry))
 
 
@@ -42,8 +41,7 @@ def _entry(head: dict[str, Any]) -> Entry:
     """
     lifetime, age, validate, strict, revalidating, if_error = head["freshness"]
     return Entry(
-        **{name: _in(head[name]) for name in _TEXTS},
-        **{name: _seconds(head[name]) for name in _SECONDS},
+        id=_in(head["id"]),
         status=_whole(head["status"]),
         lines=_text(head["lines"]).encode("latin-1"),
         vary=tuple((_in(name), _in(digest)) for name, digest in head["vary"]),
@@ -55,6 +53,11 @@ def _entry(head: dict[str, Any]) -> Entry:
             _seconds(revalidating),
             _seconds(if_error),
         ),
+        source=_in(head["source"]),
+        etag=_in(head["etag"]),
+        modified=_in(head["modified"]),
+        received=_seconds(head["received"]),
+        until=_seconds(head["until"]),
         encodable=head["encodable"] is True,
         size=_whole(head["size"]),
         tags=tuple(map(_in, head["tags"])),

@@ -13,6 +13,7 @@ give what should be gone. It needs one server, or one with replicas: a cluster w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiogateway.caching import heads
@@ -187,11 +188,7 @@ class RedisStore:
         glob = b"?" * 32 + b":" + keys.literally(pattern.removesuffix(b"*")) + b"*" * wild
         cursor = 0
         while True:
-
-            async def work(client: Any) -> Any:
-                return await client.zscan(keys.PATHS, cursor, match=glob, count=_BATCH)
-
-            looked = await self._server.ask(READ, work, None)
+            looked = await self._server.ask(READ, partial(_scanned, cursor=cursor, glob=glob), None)
             if looked is None:
                 return False
             cursor, found = looked
@@ -202,7 +199,6 @@ class RedisStore:
 
     async def _purge_tag(self, tag: bytes) -> bool:
         """Forget what has a tag, and what else its keys have; whether that went well."""
-        nothing: list[bytes] = []
         while True:
 
             async def work(client: Any) -> Any:
@@ -210,7 +206,7 @@ class RedisStore:
 
             found = await self._server.ask(READ, work, None)
             if not found:
-                return found == nothing
+                return found is not None
             if not await self._forget(keys.names_in(found), {tag: found}):
                 return False
 
@@ -269,3 +265,7 @@ class RedisStore:
 
     def _refused(self, name: bytes, key: Key, entry: Entry, since: int) -> bool:
         return self._notices.told(since, name, key.path, entry.tags)
+
+
+async def _scanned(client: Any, *, cursor: int, glob: bytes) -> Any:
+    return await client.zscan(keys.PATHS, cursor, match=glob, count=_BATCH)

@@ -20,6 +20,7 @@ def written(entry: Entry) -> bytes:
     """An entry as bytes."""
     head: dict[str, Any] = {name: getattr(entry, name) for name in _NAMES}
     head |= {name: _out(head[name]) for name in _TEXTS}
+    head["freshness"] = list(entry.freshness)
     head["lines"] = entry.lines.decode("latin-1")
     head["vary"] = [[_out(name), _out(digest)] for name, digest in entry.vary]
     head["tags"] = [_out(tag) for tag in entry.tags]

@@ -86,6 +86,7 @@ class RedisStore:
         name = name_of(key)
         if len(body) > self._max_object or self._lasts(entry) <= 0 or self._refused(name, key, entry, since):
             return False
+        head = heads.written(entry)
 
         async def work(client: Any) -> bool:
             before = await client.hgetall(keys.uri(name))
@@ -100,7 +101,7 @@ class RedisStore:
                     pipe.hdel(keys.uri(name), *gone)
                 if ids:
                     pipe.unlink(*(keys.body_of(id) for id in ids))
-                self._write_head(pipe, key, name, entry)
+                self._write_head(pipe, key, name, entry, head)
                 await pipe.execute()
             return True
 
@@ -121,7 +122,7 @@ class RedisStore:
 
     async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
         """See `Store`."""
-        name = name_of(key)
+        name, head = name_of(key), heads.written(renewed)
 
         async def work(client: Any) -> None:
             known = heads.read(await client.hget(keys.uri(name), keys.variant(entry)) or b"")
@@ -131,7 +132,7 @@ class RedisStore:
                 if keys.variant(renewed) != keys.variant(entry):
                     pipe.hdel(keys.uri(name), keys.variant(entry))
                 pipe.pexpire(keys.body(entry), self._lasts(renewed))
-                self._write_head(pipe, key, name, renewed)
+                self._write_head(pipe, key, name, renewed, head)
                 await pipe.execute()
 
         await self._server.ask(WRITE, work, None)
@@ -237,9 +238,9 @@ class RedisStore:
                 return False
         return True
 
-    def _write_head(self, pipe: Any, key: Key, name: bytes, entry: Entry) -> None:
+    def _write_head(self, pipe: Any, key: Key, name: bytes, entry: Entry, head: bytes) -> None:
         lasts, now = self._lasts(entry), self._clock()
-        pipe.hset(keys.uri(name), keys.variant(entry), heads.written(entry))
+        pipe.hset(keys.uri(name), keys.variant(entry), head)
         path = key.path.encode("utf-8", "surrogateescape")
         sets = {
             keys.PATHS: name.hex().encode() + b":" + path,

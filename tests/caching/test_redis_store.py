@@ -65,6 +65,14 @@ async def plain(server: RedisServer) -> AsyncIterator[Any]:
         await client.aclose()
 
 
+async def patient(work: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it is done: a busy machine may let any single answer come too late."""
+    for _ in range(20):
+        if await work():
+            return
+    raise AssertionError("never done")
+
+
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiogateway.caching.redis_server.PATIENCE", 10.0)
@@ -249,8 +257,7 @@ async def test_a_server_that_is_gone_is_a_miss_in_time_and_works_when_it_is_back
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     async with machine(redis.url) as one:
-        while not await one.keep(entry_of("a", body=BODY)):
-            pass
+        await patient(lambda: one.keep(entry_of("a", body=BODY)))
         (redis.stop if how == "stopped" else redis.pause)()
         with capture_logs() as lines:
             for way in every_way(one):
@@ -292,10 +299,10 @@ async def test_a_full_server_can_be_read(redis: RedisServer) -> None:
         assert await one.ids() == []
 
 
+@pytest.mark.usefixtures("restless")
 async def test_who_is_cut_off_leaves_no_answer_for_the_next(redis: RedisServer) -> None:
     async with machine(redis.url) as one:
-        while not await one.keep(entry_of("a", body=BODY)):
-            pass
+        await patient(lambda: one.keep(entry_of("a", body=BODY)))
         for _ in range(50):
             cut = asyncio.create_task(one.store.body(KEY, entry_of("a", body=BODY)))
             await asyncio.sleep(0)

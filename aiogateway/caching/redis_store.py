@@ -190,25 +190,26 @@ class RedisStore:
         cursor = 0
         while True:
             looked = await self._server.ask(READ, partial(_scanned, cursor=cursor, glob=glob), None)
-            if looked is None:
+            if looked is None or not await self._forget(looked[1]):
                 return False
-            cursor, found = looked
-            if not await self._forget(keys.names_in(member for member, _ in found)):
-                return False
+            cursor = looked[0]
             if not cursor:
                 return True
 
     async def _purge_tag(self, tag: bytes) -> bool:
         """Forget what has a tag, and what else its keys have; whether that went well."""
+
+        async def work(client: Any) -> tuple[list[bytes], set[bytes]]:
+            found = list(await client.zrange(tag, 0, _BATCH - 1))
+            return found, keys.names_in(found)
+
         while True:
-
-            async def work(client: Any) -> Any:
-                return await client.zrange(tag, 0, _BATCH - 1)
-
-            found = await self._server.ask(READ, work, None)
-            if not found:
-                return found is not None
-            if not await self._forget(keys.names_in(found), {tag: found}):
+            looked = await self._server.ask(READ, work, None)
+            if looked is None:
+                return False
+            if not looked[0]:
+                return True
+            if not await self._forget(looked[1], {tag: looked[0]}):
                 return False
 
     async def _forget(self, names: Collection[bytes], members: Mapping[bytes, Sequence[bytes]] = NOTHING) -> bool:
@@ -268,5 +269,7 @@ class RedisStore:
         return self._notices.told(since, name, key.path, entry.tags)
 
 
-async def _scanned(client: Any, *, cursor: int, glob: bytes) -> Any:
-    return await client.zscan(keys.PATHS, cursor, match=glob, count=_BATCH)
+async def _scanned(client: Any, *, cursor: int, glob: bytes) -> tuple[int, set[bytes]]:
+    """Where to look next, 0 for nowhere, and names of keys whose paths fit."""
+    following, found = await client.zscan(keys.PATHS, cursor, match=glob, count=_BATCH)
+    return int(following), keys.names_in(member for member, _ in found)

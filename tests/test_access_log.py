@@ -70,6 +70,7 @@ async def test_a_line_tells_what_happened_to_a_request() -> None:
         "upstream": "b",
         "destination": "http://b:1",
         "attempts": 2,
+        "cache": None,
         "bytes_in": 3,
         "bytes_out": 4,
         "duration": 0.25,

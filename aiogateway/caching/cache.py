@@ -85,7 +85,7 @@ class Cache:
     ) -> None:
         self._store = store
         self._compression = compression
-        self._metrics = metrics
+        self._counts = {result: metrics.count(families.CACHE_REQUESTS, result) for result in status.RESULTS}
         self._clock = clock
         self._flights = Flights(store, compression, max_object, clock, unclaimed)
         self._passing = Passing(clock)
@@ -113,17 +113,23 @@ class Cache:
         sees = selecting(request, plain=asking.plain)
         variants = await self._store.find(key)
         now = self._clock()
-        entry = next((each for each in variants if matches(each, source, sees)), None)
-        good = Use.VALIDATE if entry is None else use(entry.freshness, entry.age(now), wish)
-        if entry is not None and good is not Use.VALIDATE:
-            response = await self._giving.hit(request, key, entry, now, plain=asking.plain)
-            if response is not None:
-                self._store.used(key, entry)
-                self._tell(request, status.HIT if entry.ttl(now) > 0 else status.STALE)
-                if good is Use.GIVE_AND_VALIDATE:
-                    self._renew(Visit(request, asking, key, asked_of(request, source, sees, now), wish), entry)
-                return response
+        for entry in variants:
+            if matches(entry, source, sees):
+                break
+        else:
             entry = None
+        if entry is not None:
+            age = entry.age(now)
+            good = use(entry.freshness, age, wish)
+            if good is not Use.VALIDATE:
+                response = await self._giving.hit(request, key, entry, age, plain=asking.plain)
+                if response is not None:
+                    self._store.used(key, entry)
+                    self._tell(request, status.HIT if entry.freshness.lifetime > age else status.STALE)
+                    if good is Use.GIVE_AND_VALIDATE:
+                        self._renew(Visit(request, asking, key, asked_of(request, source, sees, now), wish), entry)
+                    return response
+                entry = None
         if wish.only:
             raise Problem("not_in_cache")
         visit = Visit(request, asking, key, asked_of(request, source, sees, now), wish)
@@ -151,7 +157,7 @@ class Cache:
 
     def _tell(self, request: Request, result: str) -> None:
         request.record.cache = result
-        self._metrics.count(families.CACHE_REQUESTS, result).events += 1
+        self._counts[result].events += 1
 
     def _renew(self, visit: Visit, entry: Entry) -> None:
         """Validate what was given stale, behind the client's back (RFC 5861 section 3)."""

@@ -13,6 +13,9 @@ REVALIDATED: Final = "revalidated"
 COLLAPSED: Final = "collapsed"
 MISS: Final = "miss"
 BYPASS: Final = "bypass"
+RESULTS: Final = (HIT, STALE, REVALIDATED, COLLAPSED, MISS, BYPASS)
+
+_HIT: Final = b"Cache-Status: %b; hit; ttl=%%d\r\nAge: %%d" % NAME.encode()
 
 # Why a request goes on (RFC 9211 section 2.2).
 FWD_BYPASS: Final = "bypass"
@@ -23,12 +26,13 @@ FWD_URI_MISS: Final = "uri-miss"
 FWD_VARY_MISS: Final = "vary-miss"
 
 
-def hit_line(ttl: float) -> bytes:
-    """The line of a stored answer.
+def hit_lines(ttl: float, age: float) -> bytes:
+    """The lines of a stored answer: what the cache did, and its age.
 
     :param ttl: seconds for which it is fresh yet; below 0 for a stale one.
+    :param age: in seconds.
     """
-    return b"Cache-Status: %b; hit; ttl=%d" % (NAME.encode(), int(ttl // 1))
+    return _HIT % (ttl // 1, age)
 
 
 def forward_line(

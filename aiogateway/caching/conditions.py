@@ -48,8 +48,10 @@ def is_not_modified(headers: Headers, entry: Entry) -> bool:
     if IF_NONE_MATCH in headers:
         tags = entity_tags(headers.getall(IF_NONE_MATCH)) or []
         return tags == ["*"] or (bool(entry.etag) and any(weakly_equal(tag, entry.etag) for tag in tags))
-    since = http_date(headers.get(IF_MODIFIED_SINCE, ""))
-    if since is None or entry.status != 200:
+    if IF_MODIFIED_SINCE not in headers or entry.status != 200:
+        return False
+    since = http_date(headers[IF_MODIFIED_SINCE])
+    if since is None:
         return False
     modified = http_date(entry.modified)
     return (entry.received if modified is None else modified) <= since

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 
 from aiohttp.hdrs import ACCEPT_ENCODING, RANGE
 
 from aiogateway.caching.answers import SharedAnswer, StoredAnswer
-from aiogateway.caching.cache_status import hit_line
+from aiogateway.caching.cache_status import hit_lines
 from aiogateway.caching.conditions import Part, is_not_modified, lines_not_modified, part_of
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Flight, Shared
@@ -16,6 +17,9 @@ from aiogateway.caching.flights import Flights
 from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
+
+# As they stand in a coding: the same for everybody who takes that.
+lines_in = lru_cache(maxsize=256)(encoded_lines)
 
 
 class Giving:
@@ -37,14 +41,14 @@ class Giving:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def hit(self, request: Request, key: Key, entry: Entry, now: float, *, plain: bool) -> Response | None:
+    async def hit(self, request: Request, key: Key, entry: Entry, age: float, *, plain: bool) -> Response | None:
         """What is stored, for a client, without asking the upstream; None when the body isn't there any more.
 
-        :param now: seconds since the epoch.
+        :param age: of it, in seconds.
         :param plain: whether what is stored may be encoded for the client.
         """
-        lines = [hit_line(entry.ttl(now)), b"Age: %d" % entry.age(now)]
-        return await self._give(request, key, entry, lines, None, plain=plain)
+        line = hit_lines(entry.freshness.lifetime - age, age)
+        return await self._give(request, key, entry, line, None, plain=plain)
 
     async def stored(
         self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: bytes | None = None
@@ -57,22 +61,22 @@ class Giving:
         """
         age = int(entry.age(self._clock()))
         # RFC 9111 section 5.1: an age says that the answer is not from the service just now.
-        lines = [line, b"Age: %d" % age] if age else [line]
-        return await self._give(request, key, entry, lines, body, plain=plain)
+        told = b"%b\r\nAge: %d" % (line, age) if age else line
+        return await self._give(request, key, entry, told, body, plain=plain)
 
     async def _give(
-        self, request: Request, key: Key, entry: Entry, lines: list[bytes], body: bytes | None, *, plain: bool
+        self, request: Request, key: Key, entry: Entry, line: bytes, body: bytes | None, *, plain: bool
     ) -> Response | None:
-        """:param lines: beside those that are stored."""
+        """:param line: beside those that are stored."""
         headers = request.headers
         coding = self._coding(request, entry.size) if plain and entry.encodable else IDENTITY
-        stored = entry.lines if coding == IDENTITY else encoded_lines(entry.lines, coding)
+        stored = entry.lines if coding == IDENTITY else lines_in(entry.lines, coding)
         if is_not_modified(headers, entry):
-            return StoredAnswer(304, [*lines_not_modified(stored), *lines], b"", None)
+            return StoredAnswer(304, [*lines_not_modified(stored), line], b"", None)
         part = part_of(headers, entry) if RANGE in headers and request.method == "GET" else None
         if part is not None:  # of the plain body, which is what its size is known of
             coding, stored = IDENTITY, entry.lines
-        lines.insert(0, stored)
+        lines = [stored, line]
         if request.method == "HEAD":
             length = entry.size if coding == IDENTITY and entry.status != 204 else None
             return StoredAnswer(entry.status, lines, b"", length)

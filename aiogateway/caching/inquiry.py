@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from aiohttp.hdrs import ACCEPT_ENCODING, AUTHORIZATION, CONNECTION
@@ -79,10 +80,15 @@ def key_of(request: Request) -> Key:
 
     What a trusted proxy says of that is part of it: an upstream may write links by it, and a client may have sent it.
     """
-    origin = request.public_origin().decode("utf-8", "surrogateescape").lower()
+    origin = _origin(request.public_origin())
     if request.connection.trusted_peer:
         origin = "\n".join((origin, *_told_by_proxies(request.message.raw_headers)))
     return Key(origin, request.path, request.query)
+
+
+@lru_cache(maxsize=64)
+def _origin(public: bytes) -> str:
+    return public.decode("utf-8", "surrogateescape").lower()
 
 
 def _told_by_proxies(fields: RawFields) -> list[str]:

@@ -196,7 +196,7 @@ ROUTE_KEYS: Final[Mapping[str, Key]] = {
     "max_body": Key(values.size, "data path", setting="max_body"),
     "recaptcha": Key(_recaptcha, "guards", False),
     "cache": Key(_cache, "cache"),
-    "compress": Key(_bool, "cache", True),
+    "compress": Key(_bool, "compression", True),
     "retry": Key(_bool, "survival"),
     "encoded_slash": Key(_bool, "data path", False),
     "websocket": Key(_bool, "live", False),

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from aiogateway.settings import values
 
 # Parts whose settings and policies are accepted and checked, but have no mechanism in this version.
-NOT_YET: Final = frozenset({"cache", "live"})
+NOT_YET: Final = frozenset({"live"})
 
 # Without `GATEWAY_` in front: names that other programs of the platform share.
 SHARED_PREFIXES: Final = ("jwt_", "recaptcha_", "allowed_", "otel_")
@@ -120,9 +120,9 @@ class Variables(BaseModel):
     cache_store: Annotated[str, BeforeValidator(values.choice("memory", "redis"))] = _of("cache", "memory")
     cache_max_bytes: Size = _of("cache", 64 << 20)
     cache_max_object: Size = _of("cache", 1 << 20)
-    compress_min_size: Size = _of("cache", 1 << 10)
+    compress_min_size: Size = _of("compression", 1 << 10)
     compress_types: Words = _of(
-        "cache",
+        "compression",
         (
             "text/*",
             "application/json",

@@ -70,6 +70,7 @@ def test_a_request_that_went_well_has_its_line(logging: Gateway, backend: Backen
         "upstream": "b",
         "destination": backend.url,
         "attempts": 1,
+        "cache": None,
         "bytes_in": 3,
         "bytes_out": 1000,
         "ended_by": "upstream",

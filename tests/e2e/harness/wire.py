@@ -138,6 +138,14 @@ class Wire:
             assert after == b"", f"chunk of {size} bytes runs on with {after!r}"
         body.trailers = tuple(iter(self.line, b""))
 
+    def chunk(self) -> bytes:
+        """The next chunk of a chunked body; empty for the last. Raises Cut when the connection ends before it."""
+        body = Body("chunked")
+        if size := int(self.line().partition(b";")[0], 16):
+            self._into(body, size)
+        self.line()
+        return body.data
+
     def _to_the_end(self, body: Body) -> None:
         while True:
             body.add(bytes(self._held))

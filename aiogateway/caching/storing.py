@@ -165,7 +165,7 @@ def entry_of(
         return None
     freshness = freshness_of(status, headers, asked.at, received, asked.by_route)
     etag, modified = headers.get(ETAG, ""), headers.get(LAST_MODIFIED, "")
-    if entity_tags([etag]) != [etag]:
+    if etag == "*" or entity_tags([etag]) != [etag]:
         etag = ""
     if freshness.lifetime <= freshness.age and not (
         etag or modified or freshness.while_revalidating or freshness.if_error

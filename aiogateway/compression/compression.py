@@ -13,10 +13,12 @@ from aiogateway.compression.policy import Headers, fitting, may_encode
 from aiogateway.metrics import Metrics, families
 from aiogateway.settings import Settings
 
-# Bytes that are encoded at once on the loop: less than half a millisecond in any coding. What is encoded once for
-# many takes longer.
+# Bytes that are encoded at once on the loop: less than half a millisecond in any coding. Of what is encoded once for
+# many, which takes longer, fewer.
 ON_LOOP: Final = 64 * 1024
 ON_LOOP_THOROUGH: Final = 8 * 1024
+# Bytes from which a chunk is worth the way to a thread: that costs more than encoding the little that there is.
+LARGE: Final = 384 * 1024
 # Encoders alive at once; each holds up to 160 KiB.
 MOST: Final = 512
 THREADS: Final = 2
@@ -55,7 +57,8 @@ class Compression:
 
     async def encode(self, coding: str, body: bytes) -> bytes:
         """A whole body in a coding, once for many."""
-        return await self._run(ENCODERS[coding].thorough, body, ON_LOOP_THOROUGH)
+        work = ENCODERS[coding].thorough
+        return work(body) if len(body) <= ON_LOOP_THOROUGH else await self._in_thread(work, body)
 
     def piecewise(self, coding: str) -> Piecewise | None:
         """An encoder for a body that flows, which whoever gets it closes; None when there are too many."""
@@ -63,14 +66,12 @@ class Compression:
             self._skipped.events += 1
             return None
         self._alive += 1
-        return Piecewise(ENCODERS[coding].encoder(), self._run, self._gone)
+        return Piecewise(ENCODERS[coding].encoder(), self._in_thread, self._gone)
 
     def _gone(self) -> None:
         self._alive -= 1
 
-    async def _run(self, work: Callable[[bytes], bytes], data: bytes, most: int = ON_LOOP) -> bytes:
-        if len(data) <= most:
-            return work(data)
+    async def _in_thread(self, work: Callable[[bytes], bytes], data: bytes) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, data)
 
 
@@ -80,11 +81,11 @@ class Piecewise:
     def __init__(
         self,
         encoder: Encoder,
-        run: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]],
+        in_thread: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]],
         gone: Callable[[], None],
     ) -> None:
         self._encoder = encoder
-        self._run = run
+        self._in_thread = in_thread
         self._gone = gone
         self._closed = False
 
@@ -93,7 +94,17 @@ class Piecewise:
 
         :param late: whether nothing more is at hand: then the client can read all of it.
         """
-        encoded = await self._run(self._encoder.feed, chunk)
+        feed = self._encoder.feed
+        if len(chunk) <= ON_LOOP:
+            encoded = feed(chunk)
+        elif len(chunk) > LARGE:
+            encoded = await self._in_thread(feed, chunk)
+        else:
+            pieces = []
+            for at in range(0, len(chunk), ON_LOOP):
+                pieces.append(feed(chunk[at : at + ON_LOOP]))
+                await asyncio.sleep(0)  # others have their turn
+            encoded = b"".join(pieces)
         return encoded + self._encoder.flush() if late else encoded
 
     def finish(self) -> bytes:

@@ -1,50 +1,252 @@
-"""Temporary."""
+"""Answers in a worker's own memory, bounded in bytes.
+
+Owns the answers, by key and variant. Rules:
+
+- What is given up when room is needed is one variant with all its bodies (`eviction`).
+- A variant weighs what the C library sets aside for its bodies, its head and its key, and `OVERHEAD` for the objects
+  around them.
+- What other workers dropped or purged is forgotten before anything is found (`notices`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
-from aiogateway.caching.entry import Entry, Key
-from aiogateway.compression import IDENTITY
+from aiogateway.caching.entry import IDENTITY, Entry, Key
+from aiogateway.caching.eviction import Item, Queues
+from aiogateway.caching.notices import DROP, Notice, Notices, name_of
+
+# Variants of one key: the oldest goes for a new one.
+MOST_VARIANTS: Final = 32
+# Bytes of a variant's objects, its places in dicts and queues, and its ghost: measured (`benchmarks.cache_memory`).
+OVERHEAD: Final = 1600
+# Bytes up to which Python sets memory aside itself, and those the C library adds to what it does.
+_SMALL: Final = 512
+_OF_MALLOC: Final = 8
+_GRAIN: Final = 16
+
+
+def set_aside(thing: object) -> int:
+    """Bytes that are taken from the system for an object without what it refers to."""
+    size = sys.getsizeof(thing)
+    return -(-(size if size <= _SMALL else size + _OF_MALLOC) // _GRAIN) * _GRAIN
+
+
+class _Uri:
+    """What is kept of a key: its variants, newest first."""
+
+    __slots__ = ("name", "path", "variants")
+
+    def __init__(self, name: bytes, path: str) -> None:
+        self.name = name
+        self.path = path
+        self.variants: list[_Variant] = []
+
+
+class _Variant(Item):
+    """An entry and its bodies, by content coding."""
+
+    __slots__ = ("bodies", "entry", "uri")
+
+    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, bytes]) -> None:
+        self.uri = uri
+        self.entry = entry
+        self.bodies = bodies
+        super().__init__(hash((uri.name, entry.vary, entry.source)), self.weight_with(entry, bodies), entry.until)
+
+    def weight_with(self, entry: Entry, bodies: dict[str, bytes]) -> int:
+        """Bytes it would weigh."""
+        weight = OVERHEAD + set_aside(self.uri.path)
+        for text in (entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
+            weight += set_aside(text)
+        for name, digest in entry.vary:
+            weight += set_aside((name, digest)) + set_aside(name) + set_aside(digest)
+        return weight + sum(map(set_aside, bodies.values()))
 
 
 class MemoryStore:
-    def __init__(self) -> None:
-        self.entries: dict[Key, list[Entry]] = {}
-        self.bodies: dict[tuple[str, str], bytes] = {}
+    """A `Store` of one process.
+
+    :param max_bytes: that everything in it may weigh.
+    :param max_object: bytes of one body.
+    :param clock: seconds since the epoch.
+    :param notices: of this machine; whoever made them closes them.
+    """
+
+    def __init__(self, max_bytes: int, max_object: int, clock: Callable[[], float], notices: Notices) -> None:
+        self._max_object = max_object
+        self._clock = clock
+        self._notices = notices
+        self._seen = notices.mark()
+        self._uris: dict[bytes, _Uri] = {}
+        self._queues: Queues[_Variant] = Queues(max_bytes)
+
+    @property
+    def weight(self) -> int:
+        """Bytes that everything in it weighs."""
+        return self._queues.weight
+
+    def __len__(self) -> int:
+        """How many variants there are."""
+        return len(self._queues)
 
     def mark(self) -> int:
-        return 0
+        """See `Store`."""
+        return self._notices.mark()
 
     async def find(self, key: Key) -> Sequence[Entry]:
-        return self.entries.get(key, ())
+        """See `Store`."""
+        if self._notices.mark() != self._seen:
+            self._heed()
+        uri = self._uris.get(name_of(key))
+        if uri is None:
+            return ()
+        now = self._clock()
+        for variant in [variant for variant in uri.variants if variant.until <= now]:
+            self._remove(variant)
+        return [variant.entry for variant in uri.variants]
 
     def used(self, key: Key, entry: Entry) -> None:
-        pass
+        """See `Store`."""
+        variant = self._variant(key, entry)
+        if variant is not None:
+            self._queues.used(variant)
 
     async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
-        return self.bodies.get((entry.id, coding))
+        """See `Store`."""
+        variant = self._variant(key, entry)
+        return None if variant is None else variant.bodies.get(coding)
 
     async def keep(self, key: Key, entry: Entry, body: bytes, since: int) -> bool:
-        rest = [e for e in self.entries.get(key, []) if (e.vary, e.source) != (entry.vary, entry.source)]
-        self.entries[key] = [entry, *rest]
-        self.bodies[entry.id, IDENTITY] = body
+        """See `Store`."""
+        now = self._clock()
+        name = name_of(key)
+        if len(body) > self._max_object or entry.until <= now or self._refused(name, key.path, entry, since):
+            return False
+        uri = self._uris.get(name) or _Uri(name, key.path)
+        variant = _Variant(uri, entry, {IDENTITY: body})
+        if variant.weight > self._queues.room:
+            return False
+        before = self._take_out(uri, entry)
+        self._give_up(self._queues.add(variant, now, before))
+        # The last that was given up may have been this key's last.
+        self._uris[name] = uri
+        uri.variants.insert(0, variant)
+        for old in uri.variants[MOST_VARIANTS:]:
+            self._remove(old)
         return True
 
     async def keep_coded(self, key: Key, entry: Entry, coding: str, body: bytes) -> None:
-        self.bodies[entry.id, coding] = body
+        """See `Store`."""
+        variant = self._variant(key, entry)
+        if variant is not None and len(body) <= self._max_object:
+            self._change(variant, variant.entry, {**variant.bodies, coding: body})
 
     async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
-        self.entries[key] = [renewed, *(e for e in self.entries.get(key, []) if e.id != entry.id)]
+        """See `Store`."""
+        variant = self._variant(key, entry)
+        if variant is None:
+            return
+        uri = variant.uri
+        uri.variants.remove(variant)
+        other = self._take_out(uri, renewed)
+        if other is not None:
+            self._queues.remove(other)
+        uri.variants.insert(0, variant)
+        self._change(variant, renewed, variant.bodies)
 
     async def remove(self, key: Key, entry: Entry) -> None:
-        self.entries[key] = [e for e in self.entries.get(key, []) if e.id != entry.id]
+        """See `Store`."""
+        variant = self._variant(key, entry)
+        if variant is not None:
+            self._remove(variant)
 
     async def drop(self, key: Key) -> None:
-        self.entries.pop(key, None)
+        """See `Store`."""
+        self._notices.drop(name_of(key))
+        self._heed()
 
     async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
-        self.entries.clear()
+        """See `Store`.
+
+        :raises TooLong: it can't be told to the other workers.
+        """
+        self._notices.purge(path=path, tag=tag)
+        self._heed()
 
     async def close(self) -> None:
-        pass
+        """Forget everything."""
+        self._forget_all()
+
+    def _variant(self, key: Key, entry: Entry) -> _Variant | None:
+        uri = self._uris.get(name_of(key))
+        if uri is not None:
+            for variant in uri.variants:
+                if variant.entry.id == entry.id:
+                    return variant
+        return None
+
+    def _refused(self, name: bytes, path: str, entry: Entry, since: int) -> bool:
+        """Whether something was told since a moment that is about an answer."""
+        if self._notices.mark() == since:
+            return False
+        notices = self._notices.after(since)
+        return notices is None or any(notice.covers(name, path, entry.tags) for notice in notices)
+
+    def _take_out(self, uri: _Uri, entry: Entry) -> _Variant | None:
+        """Take the same variant as an entry's out of a key's, but not out of the queues."""
+        for variant in uri.variants:
+            if variant.entry.source == entry.source and variant.entry.vary == entry.vary:
+                uri.variants.remove(variant)
+                return variant
+        return None
+
+    def _change(self, variant: _Variant, entry: Entry, bodies: dict[str, bytes]) -> None:
+        """Have a variant hold something else; what is too heavy for the store is held no longer, or not at all."""
+        weight = variant.weight_with(entry, bodies)
+        if weight > self._queues.room:
+            if entry is not variant.entry:
+                self._remove(variant)
+            return
+        variant.entry, variant.bodies, variant.until = entry, bodies, entry.until
+        self._give_up(self._queues.weigh(variant, weight, self._clock()))
+
+    def _remove(self, variant: _Variant) -> None:
+        self._queues.remove(variant)
+        self._give_up([variant])
+
+    def _give_up(self, variants: Sequence[_Variant]) -> None:
+        """Forget what is out of the queues."""
+        for variant in variants:
+            uri = variant.uri
+            uri.variants.remove(variant)
+            if not uri.variants:
+                del self._uris[uri.name]
+
+    def _heed(self) -> None:
+        """Forget what was told since the last look."""
+        mark = self._notices.mark()
+        notices = self._notices.after(self._seen)
+        self._seen = mark
+        if notices is None:
+            self._forget_all()
+            return
+        for notice in notices:
+            for variant in list(self._covered(notice)):
+                self._remove(variant)
+
+    def _covered(self, notice: Notice) -> Iterator[_Variant]:
+        if notice.kind == DROP:
+            uris = [self._uris[notice.what]] if notice.what in self._uris else []
+        else:
+            uris = list(self._uris.values())
+        for uri in uris:
+            for variant in uri.variants:
+                if notice.covers(uri.name, uri.path, variant.entry.tags):
+                    yield variant
+
+    def _forget_all(self) -> None:
+        self._uris.clear()
+        self._queues = Queues(self._queues.room)

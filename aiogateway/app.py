@@ -18,7 +18,8 @@ from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
 from aiogateway.caching import Cache
-from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.caching.notices import Notices
+from aiogateway.caching.stores import store_from
 from aiogateway.compression import Compression
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
@@ -57,13 +58,20 @@ class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
+    :param notices: of what workers are to forget of stored answers; whoever made them closes them.
     :param output: where log lines go; whoever made it starts and closes it.
     :param board: where workers tell each other about themselves.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
     def __init__(
-        self, settings: Settings, table: Table, counters: SharedCounters, board: Board, output: Output
+        self,
+        settings: Settings,
+        table: Table,
+        counters: SharedCounters,
+        notices: Notices,
+        board: Board,
+        output: Output,
     ) -> None:
         self.settings = settings
         self.table = table
@@ -90,8 +98,9 @@ class Gateway:
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._compression = Compression(settings, self.metrics)
+        self._store = store_from(settings, notices)
         self.cache = Cache(
-            MemoryStore(),
+            self._store,
             self._compression,
             self.metrics,
             settings.cache_max_object,
@@ -218,6 +227,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.close()
         await self.cache.close()
+        await self._store.close()
         self._compression.close()
         await self._recaptcha.close()
         await self._limiter.close()

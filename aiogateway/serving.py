@@ -22,6 +22,7 @@ from aiohttp import web
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
 from aiogateway.board import Board
+from aiogateway.caching.notices import Notices
 from aiogateway.errors import Problem
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
@@ -83,6 +84,7 @@ async def serve(
     settings: Settings,
     table: Table,
     counters: SharedCounters,
+    notices: Notices,
     board: Board,
     output: Output,
     public: socket.socket,
@@ -97,7 +99,8 @@ async def serve(
 ) -> None:
     """Serve on two listening sockets until a signal says stop.
 
-    :param counters: what limits count; shared with the other workers.
+    :param counters: what limits count; shared with the other workers, as are `notices`.
+    :param notices: of what is to be forgotten of stored answers.
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
     :param read: reads the configuration again (`reloading.Reloader`).
@@ -109,7 +112,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = Stop()
-    gateway = Gateway(settings, table, counters, board, output)
+    gateway = Gateway(settings, table, counters, notices, board, output)
     if before is not None:
         gateway.reporter.reload_ended(before.at, before.faults)
     reloader = Reloader(gateway, read)

@@ -23,6 +23,7 @@ import uvloop
 
 from aiogateway import linux, logs
 from aiogateway.board import Board, shared_folder, tell_of_crashes
+from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
 from aiogateway.parent import Parent
 from aiogateway.reloading import (
@@ -98,8 +99,13 @@ def run(
     def read_table() -> Table:
         return read()[1]
 
-    with contextlib.closing(SharedCounters(alone=not several)) as counters:
-        work = Work(settings, table, read_table, certificate, counters, output, public, admin, alongside, on_ready)
+    with (
+        contextlib.closing(SharedCounters(alone=not several)) as counters,
+        contextlib.closing(Notices(alone=not several)) as notices,
+    ):
+        work = Work(
+            settings, table, read_table, certificate, counters, notices, output, public, admin, alongside, on_ready
+        )
         if not several:
             return work(None, 0)
         with shared_folder() as folder:
@@ -141,6 +147,7 @@ class Work:
     read_table: Callable[[], Table]
     certificate: Certificate
     counters: SharedCounters
+    notices: Notices
     output: Output
     public: socket.socket
     admin: socket.socket
@@ -167,6 +174,7 @@ class Work:
                     self.settings,
                     self.table if before is None else before.table or self.table,
                     self.counters,
+                    self.notices,
                     Board(folder, slot),
                     self.output,
                     self.public,

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from aiogateway.app import Gateway
 from aiogateway.board import Board
+from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
 from aiogateway.reloading import (
     REFUSED,
@@ -145,10 +146,10 @@ async def test_a_fault_of_ours_is_logged_and_counted_and_the_next_reading_is_mad
             raise outcome
         return outcome
 
-    counters = SharedCounters(alone=True)
-    gateway = Gateway(Settings(auth_mode="off"), table_of(tmp_path, "x"), counters, Board(), Output())
+    counters, notices = SharedCounters(alone=True), Notices(alone=True)
+    gateway = Gateway(Settings(auth_mode="off"), table_of(tmp_path, "x"), counters, notices, Board(), Output())
     reloader = Reloader(gateway, read)
-    with contextlib.closing(counters), capture_logs() as lines:
+    with contextlib.closing(counters), contextlib.closing(notices), capture_logs() as lines:
         running = asyncio.create_task(reloader.run())
         for ok in (False, True):
             reloader.ask()

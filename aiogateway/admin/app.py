@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from aiogateway.admin.docs import add_docs
 from aiogateway.admin.pages import add_dashboard
+from aiogateway.admin.purging import add_purge
 from aiogateway.admin.views import add_views
 from aiogateway.app import Gateway
 
@@ -73,6 +74,7 @@ def admin_app(gateway: Gateway) -> web.Application:
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     add_views(app, gateway)
+    add_purge(app, gateway)
     add_dashboard(app)
     add_docs(app, lambda: gateway.docs)
     return app

@@ -101,6 +101,14 @@ class Cache:
         self._flights.forget(key)
         await self._store.drop(key)
 
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
+        """Forget what is stored under a path, or with a tag, and what is under way.
+
+        :raises TooLong: it has more bytes than workers tell each other, or none.
+        """
+        self._flights.forget_all()
+        await self._store.purge(path=path, tag=tag)
+
     async def answer(self, request: Request, asking: Asking) -> Response:
         """The answer to a GET or a HEAD.
 

@@ -81,6 +81,10 @@ class Flights:
         """Nobody joins what is under way for a URI any more."""
         self._under_way.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Nobody joins what is under way any more."""
+        self._under_way.clear()
+
     def begin(self, flight: Flight, asking: Asking, *, joinable: bool = True) -> None:
         """Send what a flight is about.
 

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from aiogateway.caching.entry import IDENTITY, Entry, Key
+from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.eviction import Item, Queues
 from aiogateway.caching.notices import DROP, Notice, Notices, name_of
+from aiogateway.compression import IDENTITY
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32

@@ -11,6 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 
 from aiogateway.caching import Cache
 from aiogateway.caching.memory_store import MemoryStore
+from aiogateway.caching.notices import Notices
 from aiogateway.compression import Compression
 from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Metrics
@@ -63,7 +64,14 @@ def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
         limiter = Limiter(counters, None)
         metrics = Metrics()
         encoding = Compression(settings, metrics)
-        cache = Cache(MemoryStore(), encoding, metrics, 1 << 20, time.time, lambda record: None)
+        cache = Cache(
+            MemoryStore(1 << 20, 1 << 20, time.time, Notices(alone=True)),
+            encoding,
+            metrics,
+            1 << 20,
+            time.time,
+            lambda record: None,
+        )
         yield settings, Tools(bodies(), cache, encoding, limiter, metrics, Recaptcha(settings), verifier_from(settings))
 
 

@@ -99,14 +99,8 @@ class Gateway:
         )
         self._compression = Compression(settings, self.metrics)
         self._store = store_from(settings, notices)
-        self.cache = Cache(
-            self._store,
-            self._compression,
-            self.metrics,
-            settings.cache_max_object,
-            time.time,
-            self._telemetry.asked_for_nobody,
-        )
+        unclaimed, most = self._telemetry.asked_for_nobody, settings.cache_max_object
+        self.cache = Cache(self._store, self._compression, self.metrics, most, time.time, unclaimed)
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
         self._verifier = verifier_from(settings)

@@ -98,7 +98,7 @@ class Gateway:
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._compression = Compression(settings, self.metrics)
-        self._store = store_from(settings, notices)
+        self._store = store_from(settings, notices, self.metrics)
         unclaimed, most = self._telemetry.asked_for_nobody, settings.cache_max_object
         self.cache = Cache(self._store, self._compression, self.metrics, most, time.time, unclaimed)
         self._limiter = limiter_from(settings, counters)

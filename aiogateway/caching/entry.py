@@ -107,8 +107,12 @@ class Entry:
         return replace(self, size=size)
 
 
+class StoreFault(Exception):
+    """A store can't do what must not be left undone in silence."""
+
+
 class Store(Protocol):
-    """Where answers are kept. A fault of the store is a miss: none of these raises for one."""
+    """Where answers are kept. A fault of the store is a miss: none of these raises for one, but for `purge`."""
 
     def mark(self) -> int:
         """A moment, for `keep`: to be taken before the upstream is asked."""
@@ -154,6 +158,9 @@ class Store(Protocol):
         """Forget every answer under a path (with `*` at its end: under every path that begins so), or with a tag.
 
         In every worker, whatever origin and query.
+
+        :raises TooLong: it has more bytes than workers tell each other, or none.
+        :raises StoreFault: not all of it may be gone.
         """
         ...
 

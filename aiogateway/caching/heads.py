@@ -19,7 +19,7 @@ def written(entry: Entry) -> bytes:
             entry.lines.decode("latin-1"),
             [(_told(name), digest) for name, digest in entry.vary],
             _told(entry.source),
-            entry.freshness,
+            [*entry.freshness],
             _told(entry.etag),
             _told(entry.modified),
             entry.encodable,

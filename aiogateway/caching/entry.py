@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from aiogateway.compression import IDENTITY
+from aiogateway.linux import Buffer
 
 
 class Key(NamedTuple):
@@ -126,7 +127,7 @@ class Store(Protocol):
         """Take note that an entry was given to a client."""
         ...
 
-    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
+    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> Buffer | None:
         """A stored body; None when it is not there, or not in this coding."""
         ...
 

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from aiogateway import linux
 from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.eviction import Item, Queues
 from aiogateway.caching.notices import DROP, Notice, Notices, name_of
 from aiogateway.compression import IDENTITY
+from aiogateway.linux import Buffer
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
@@ -31,6 +33,8 @@ _GRAIN: Final = 16
 
 def set_aside(thing: object) -> int:
     """Bytes that are taken from the system for an object without what it refers to."""
+    if isinstance(thing, memoryview):  # of pages mapped for it
+        return -(-thing.nbytes // linux.PAGE) * linux.PAGE
     size = sys.getsizeof(thing)
     return -(-(size if size <= _SMALL else size + _OF_MALLOC) // _GRAIN) * _GRAIN
 
@@ -51,13 +55,13 @@ class _Variant(Item):
 
     __slots__ = ("bodies", "entry", "uri")
 
-    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, bytes]) -> None:
+    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, Buffer]) -> None:
         self.uri = uri
         self.entry = entry
         self.bodies = bodies
         super().__init__(hash((uri.name, entry.vary, entry.source)), self.weight_with(entry, bodies), entry.until)
 
-    def weight_with(self, entry: Entry, bodies: dict[str, bytes]) -> int:
+    def weight_with(self, entry: Entry, bodies: dict[str, Buffer]) -> int:
         """Bytes it would weigh."""
         weight = OVERHEAD + set_aside(self.uri.path)
         for text in (entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
@@ -115,7 +119,7 @@ class MemoryStore:
         if variant is not None:
             self._queues.used(variant)
 
-    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
+    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> Buffer | None:
         """See `Store`."""
         variant = self._variant(key, entry)
         return None if variant is None else variant.bodies.get(coding)
@@ -127,7 +131,7 @@ class MemoryStore:
         if len(body) > self._max_object or entry.until <= now or self._refused(name, key.path, entry, since):
             return False
         uri = self._uris.get(name) or _Uri(name, key.path)
-        variant = _Variant(uri, entry, {IDENTITY: body})
+        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)})
         if variant.weight > self._queues.room:
             return False
         before = self._take_out(uri, entry)
@@ -143,7 +147,7 @@ class MemoryStore:
         """See `Store`."""
         variant = self._variant(key, entry)
         if variant is not None and len(body) <= self._max_object:
-            self._change(variant, variant.entry, {**variant.bodies, coding: body})
+            self._change(variant, variant.entry, {**variant.bodies, coding: linux.apart(body)})
 
     async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
         """See `Store`."""
@@ -204,7 +208,7 @@ class MemoryStore:
                 return variant
         return None
 
-    def _change(self, variant: _Variant, entry: Entry, bodies: dict[str, bytes]) -> None:
+    def _change(self, variant: _Variant, entry: Entry, bodies: dict[str, Buffer]) -> None:
         """Have a variant hold something else; what is too heavy for the store is held no longer, or not at all."""
         weight = variant.weight_with(entry, bodies)
         if weight > self._queues.room:

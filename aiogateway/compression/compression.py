@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from aiogateway.compression.encoders import ENCODERS, Encoder
 from aiogateway.compression.negotiation import IDENTITY, Choice
 from aiogateway.compression.policy import Headers, fitting, may_encode
+from aiogateway.linux import Buffer
 from aiogateway.metrics import Metrics, families
 from aiogateway.settings import Settings
 
@@ -22,6 +23,8 @@ LARGE: Final = 384 * 1024
 # Encoders alive at once; each holds up to 160 KiB.
 MOST: Final = 512
 THREADS: Final = 2
+
+T = TypeVar("T", bytes, Buffer)
 
 
 class Compression:
@@ -55,7 +58,7 @@ class Compression:
         """A whole body in a coding; for one of no more than `ON_LOOP` bytes."""
         return ENCODERS[coding].whole(body)
 
-    async def encode(self, coding: str, body: bytes) -> bytes:
+    async def encode(self, coding: str, body: Buffer) -> bytes:
         """A whole body in a coding, once for many."""
         work = ENCODERS[coding].thorough
         return work(body) if len(body) <= ON_LOOP_THOROUGH else await self._in_thread(work, body)
@@ -71,7 +74,7 @@ class Compression:
     def _gone(self) -> None:
         self._alive -= 1
 
-    async def _in_thread(self, work: Callable[[bytes], bytes], data: bytes) -> bytes:
+    async def _in_thread(self, work: Callable[[T], bytes], data: T) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, data)
 
 

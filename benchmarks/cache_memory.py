@@ -95,7 +95,7 @@ def asked(count: int) -> Iterator[int]:
 
 
 async def run(count: int) -> tuple[float, float]:
-    """How much the process grew over what the store may hold, as a share, and the share of requests that found theirs."""
+    """How much more than the store may hold was taken, as a share, and what share of requests found theirs."""
     store = MemoryStore(MAX_BYTES, MAX_OBJECT, time.time, Notices(alone=True))
     found = most = 0
     numbers = asked(count)
@@ -125,9 +125,7 @@ def main() -> int:
     over, found = asyncio.run(run(wanted.requests))
     oldest = Oldest()
     other = sum(oldest.asked(number, size_of(number)) for number in asked(wanted.requests)) / wanted.requests
-    print(
-        f"{wanted.requests:,} requests, {MAX_BYTES >> 20} MiB: the process grew to {over:+.1%} of that (bound: +{MOST_OVER:.0%})"
-    )
+    print(f"{wanted.requests:,} requests, {MAX_BYTES >> 20} MiB: it took {over:+.1%} of that (bound: +{MOST_OVER:.0%})")
     print(f"found: {found:.1%}; giving up what was used longest ago would have found {other:.1%}")
     return int(wanted.check and over > MOST_OVER)
 

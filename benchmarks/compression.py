@@ -1,7 +1,7 @@
 """What it costs to encode 300 KB of JSON on its way, by coding: CPU in all, and how long the loop is kept at a time.
 
 The body comes in pieces as from a service, and is encoded as the gateway does it, threads included. Two bodies: a 3D
-answer as the benchmarks' backend gives it, and text that is hard to encode. Then the whole gateway, plain and with gzip.
+answer as the benchmarks' backend gives it, and text that is hard to encode. Then the whole gateway, plain and gzip.
 
 Run as `python -m benchmarks.compression`; with `--check` exit 1 when a figure of gzip is missed.
 """

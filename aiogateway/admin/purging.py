@@ -8,7 +8,6 @@ from aiohttp import web
 
 from aiogateway.admin.views import answer, refusal
 from aiogateway.caching.cache import Cache
-from aiogateway.caching.entry import StoreFault
 from aiogateway.caching.notices import TooLong
 from aiogateway.errors import Problem
 
@@ -46,13 +45,11 @@ def add_purge(app: web.Application, admin: Purged) -> None:
     async def purge(request: web.Request) -> web.Response:
         try:
             wanted = pattern_of(request)
-            await admin.cache.purge(path=wanted.get("path"), tag=wanted.get("tag"))
+            done = await admin.cache.purge(path=wanted.get("path"), tag=wanted.get("tag"))
         except TooLong as exc:
             return refusal(Problem("bad_request", f"a path or a tag to purge by {exc}"))
-        except StoreFault:
-            return refusal(Problem("internal", "the cache's store can't be reached: not all of it may be gone"))
         except Problem as problem:
             return refusal(problem)
-        return answer({"purged": wanted})
+        return answer({"purged": wanted, "done": done}, 200 if done else 503)
 
     app.router.add_post("/admin/cache/purge", purge)

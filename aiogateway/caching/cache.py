@@ -69,13 +69,14 @@ class Cache:
         self._flights.forget(key)
         await self._store.drop(key)
 
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
         """Forget what is stored under a path, or with a tag, and what is under way.
 
+        :return: whether it was done; a store that doesn't answer keeps what it has.
         :raises TooLong: it has more bytes than workers tell each other, or none.
         """
         self._flights.forget_all()
-        await self._store.purge(path=path, tag=tag)
+        return await self._store.purge(path=path, tag=tag)
 
     async def answer(self, request: Request, asking: Asking) -> Response:
         """The answer to a GET or a HEAD.

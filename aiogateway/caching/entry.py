@@ -108,12 +108,8 @@ class Entry:
         return replace(self, size=size)
 
 
-class StoreFault(Exception):
-    """A store can't do what must not be left undone in silence."""
-
-
 class Store(Protocol):
-    """Where answers are kept. A fault of the store is a miss: none of these raises for one, but for `purge`."""
+    """Where answers are kept. A fault of the store is a miss: none of these raises for one."""
 
     def mark(self) -> int:
         """A moment, for `keep`: to be taken before the upstream is asked."""
@@ -155,13 +151,13 @@ class Store(Protocol):
         """Forget every variant of a URI, in every worker: it was changed (RFC 9111 section 4.4)."""
         ...
 
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
         """Forget every answer under a path (with `*` at its end: under every path that begins so), or with a tag.
 
         In every worker, whatever origin and query.
 
+        :return: whether it was done; a store that doesn't answer keeps what it has.
         :raises TooLong: it has more bytes than workers tell each other, or none.
-        :raises StoreFault: not all of it may be gone.
         """
         ...
 

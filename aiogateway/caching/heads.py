@@ -1,75 +1,91 @@
-"""How the head of a stored answer is written down for other machines: JSON, whose strings hold bytes as latin-1."""
+"""Entries as bytes, for stores outside of the process.
+
+Texts are those of fields and URIs, which may be any bytes: each is written as the characters of its bytes.
+"""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from typing import Any, Final
 
 import orjson
 
 from aiogateway.caching.entry import Entry, Freshness
-from aiogateway.proxy.headers import has_control
+
+_TEXTS: Final = ("id", "source", "etag", "modified")
+_NAMES: Final = frozenset(field.name for field in dataclasses.fields(Entry))
 
 
 def written(entry: Entry) -> bytes:
-    """An entry as it is kept."""
-    return orjson.dumps(
-        [
-            entry.id,
-            entry.status,
-            entry.lines.decode("latin-1"),
-            [(_told(name), digest) for name, digest in entry.vary],
-            _told(entry.source),
-            [*entry.freshness],
-            _told(entry.etag),
-            _told(entry.modified),
-            entry.encodable,
-            entry.received,
-            entry.until,
-            entry.size,
-            [_told(tag) for tag in entry.tags],
-        ]
+    """An entry as bytes."""
+    head: dict[str, Any] = {name: getattr(entry, name) for name in _NAMES}
+    head |= {name: _out(head[name]) for name in _TEXTS}
+    head["lines"] = entry.lines.decode("latin-1")
+    head["freshness"] = [*entry.freshness]
+    head["vary"] = [[_out(name), _out(digest)] for name, digest in entry.vary]
+    head["tags"] = [_out(tag) for tag in entry.tags]
+    return orjson.dumps(head)
+
+
+def read(raw: bytes) -> Entry | None:
+    """The entry that `written` wrote; None if these bytes are none."""
+    try:
+        head = orjson.loads(raw)
+        return _entry(head) if isinstance(head, dict) and head.keys() == _NAMES else None
+    except (ValueError, TypeError):  # of what is no text, no list, or none of ours
+        return None
+
+
+def _entry(head: dict[str, Any]) -> Entry:
+    """:raises ValueError: a value is not of its kind.
+    :raises TypeError: likewise.
+    """
+    lifetime, age, validate, strict, revalidating, if_error = head["freshness"]
+    return Entry(
+        id=_in(head["id"]),
+        source=_in(head["source"]),
+        etag=_in(head["etag"]),
+        modified=_in(head["modified"]),
+        received=_seconds(head["received"]),
+        until=_seconds(head["until"]),
+        status=_whole(head["status"]),
+        lines=_text(head["lines"]).encode("latin-1"),
+        vary=tuple((_in(name), _in(digest)) for name, digest in head["vary"]),
+        freshness=Freshness(
+            _seconds(lifetime),
+            _seconds(age),
+            validate is True,
+            strict is True,
+            _seconds(revalidating),
+            _seconds(if_error),
+        ),
+        encodable=head["encodable"] is True,
+        size=_whole(head["size"]),
+        tags=tuple(map(_in, head["tags"])),
     )
 
 
-def read(data: bytes) -> Entry | None:
-    """The entry that was written; None when this is none."""
-    try:
-        name, status, lines, vary, source, terms, etag, modified, encodable, received, until, size, tags = orjson.loads(
-            data
-        )
-        lifetime, age, validate, strict, while_revalidating, if_error = terms
-        entry = Entry(
-            id=bytes.fromhex(name).hex(),
-            status=int(status),
-            lines=lines.encode("latin-1"),
-            vary=tuple((_read(field), str(digest)) for field, digest in vary),
-            source=_read(source),
-            freshness=Freshness(
-                float(lifetime),
-                float(age),
-                bool(validate),
-                bool(strict),
-                float(while_revalidating),
-                float(if_error),
-            ),
-            etag=_read(etag),
-            modified=_read(modified),
-            encodable=bool(encodable),
-            received=float(received),
-            until=float(until),
-            size=int(size),
-            tags=tuple(map(_read, tags)),
-        )
-    except (ValueError, TypeError, AttributeError):
-        return None
-    moments = (entry.received, entry.until, *entry.freshness)
-    right = 200 <= entry.status <= 599 and entry.size >= 0 and all(map(math.isfinite, moments))
-    return entry if right and not has_control(entry.lines) else None
-
-
-def _told(text: str) -> str:
+def _out(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _read(text: str) -> str:
-    return text.encode("latin-1").decode("utf-8", "surrogateescape")
+def _in(value: object) -> str:
+    return _text(value).encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError
+    return value
+
+
+def _seconds(value: object) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]

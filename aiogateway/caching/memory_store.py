@@ -128,7 +128,9 @@ class MemoryStore:
         """See `Store`."""
         now = self._clock()
         name = name_of(key)
-        if len(body) > self._max_object or entry.until <= now or self._refused(name, key.path, entry, since):
+        if len(body) > self._max_object or entry.until <= now:
+            return False
+        if self._notices.told(since, name, key.path, entry.tags):
             return False
         uri = self._uris.get(name) or _Uri(name, key.path)
         variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)})
@@ -173,13 +175,11 @@ class MemoryStore:
         self._notices.drop(name_of(key))
         self._heed()
 
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
-        """See `Store`.
-
-        :raises TooLong: it can't be told to the other workers.
-        """
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
+        """See `Store`."""
         self._notices.purge(path=path, tag=tag)
         self._heed()
+        return True
 
     async def close(self) -> None:
         """Forget everything."""
@@ -192,13 +192,6 @@ class MemoryStore:
                 if variant.entry.id == entry.id:
                     return variant
         return None
-
-    def _refused(self, name: bytes, path: str, entry: Entry, since: int) -> bool:
-        """Whether something was told since a moment that is about an answer."""
-        if self._notices.mark() == since:
-            return False
-        notices = self._notices.after(since)
-        return notices is None or any(notice.covers(name, path, entry.tags) for notice in notices)
 
     def _take_out(self, uri: _Uri, entry: Entry) -> _Variant | None:
         """Take the same variant as an entry's out of a key's, but not out of the queues."""

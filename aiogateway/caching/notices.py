@@ -114,6 +114,13 @@ class Notices:
         finally:
             self._locks.let_go()
 
+    def told(self, since: int, name: bytes, path: str, tags: Sequence[str]) -> bool:
+        """Whether something was told since a moment that is about an answer, or may have been."""
+        if self.mark() == since:
+            return False
+        notices = self.after(since)
+        return notices is None or any(notice.covers(name, path, tags) for notice in notices)
+
     def drop(self, name: bytes) -> None:
         """Tell that a key's answers are to be forgotten.
 

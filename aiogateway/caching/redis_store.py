@@ -1,254 +1,271 @@
-"""Answers that machines share, in Redis.
+"""Answers in Redis, for all workers and machines that share it.
 
-Owns the connections. A URI has a hash with the heads of its variants, each body a key of its own, each path and tag a
-set of the URIs to be purged by it; all of them go by themselves when nobody could use them any more. Rules:
+Owns what is stored there, as `redis_keys` says.
 
-- Nothing waits longer than `PATIENCE`, and nothing is tried twice. A fault is a miss; for `REST` after it Redis isn't
-  asked again, so that one that hangs doesn't cost every request that long.
-- What is dropped or purged is gone at once for all machines. An answer that another machine asked for before that, and
-  stores after it, comes back: only the workers of one machine tell each other what not to store (`notices`).
+Which answers a full server gives up is its own matter (`maxmemory-policy`).
+
+What machines race for: an answer that one of them asked for before another dropped or purged its key, and that comes
+after that, is stored nevertheless. Within a machine it isn't (`notices`). Two that store the same variant at the same
+time: the last stays. A drop that Redis didn't take is made up for by this worker once it can be; until then others may
+give what should be gone. It needs one server, or one with replicas: a cluster would have to be asked key by key.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
-
-import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from aiogateway.caching import heads
-from aiogateway.caching.entry import Entry, Key, StoreFault
-from aiogateway.caching.notices import Notices, name_of
-from aiogateway.compression import CODINGS, IDENTITY
-from aiogateway.metrics import Metrics, families
+from aiogateway.caching import redis_keys as keys
+from aiogateway.caching.entry import Entry, Key
+from aiogateway.caching.notices import Notices, name_of, purgeable
+from aiogateway.caching.redis_server import READ, WRITE, Server
+from aiogateway.compression import IDENTITY
+from aiogateway.metrics.tallies import Count
 
-log = structlog.get_logger(__name__)
-
-# Seconds.
-PATIENCE: Final = 0.2
-REST: Final = 1.0
-CONNECTIONS: Final = 32
-# Variants of one URI: the oldest goes for a new one.
+# Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
-PREFIX: Final = "aiogateway:cache:"
-# Keys that are looked at, and purged, at a time.
-BATCH: Final = 500
+# Drops that are made up for one by one; when there are more, everything is dropped.
+MOST_OWED: Final = 1000
+# Keys that are forgotten at a time, and milliseconds of the longest expiry: ten years.
+_BATCH: Final = 100
+_LONGEST: Final = 10 * 365 * 86_400_000
 
-_FAULTS: Final = (RedisError, OSError, TimeoutError, ValueError, LookupError)
-_GLOB: Final = str.maketrans({char: f"\\{char}" for char in "\\*?[]^-"})
-T = TypeVar("T")
+NOTHING: Final[Mapping[bytes, Sequence[bytes]]] = {}
 
 
 class RedisStore:
-    """:param url: of the server (`GATEWAY_REDIS_URL`).
-    :param max_object: bytes of the largest body that is kept.
+    """A `Store` of several machines.
+
+    :param url: of the server (`GATEWAY_REDIS_URL`).
+    :param max_object: bytes of one body.
     :param clock: seconds since the epoch.
-    :param notices: of what the workers of this machine are not to store any more.
+    :param notices: of this machine; whoever made them closes them.
+    :param faults: counts what the server failed to do.
     :raises ValueError: the URL can't be used; nothing of it is in the text.
     """
 
-    def __init__(
-        self, url: str, max_object: int, clock: Callable[[], float], notices: Notices, metrics: Metrics
-    ) -> None:
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=PATIENCE,
-                protocol=2,
-                decode_responses=False,
-                retry=Retry(NoBackoff(), 0),
-                socket_connect_timeout=PATIENCE,
-                socket_timeout=PATIENCE,
-                health_check_interval=0,
-            )
-        except (ValueError, TypeError, RedisError):
-            raise ValueError("the Redis URL can't be used") from None
-        self._redis: Any = Redis(connection_pool=pool)  # its commands' types say both blocking and not
+    def __init__(self, url: str, max_object: int, clock: Callable[[], float], notices: Notices, faults: Count) -> None:
+        self._server = Server(url, faults)
         self._max_object = max_object
         self._clock = clock
         self._notices = notices
-        self._faults = metrics.count(families.STORE_FAULTS)
-        self._failing = False
-        self._resting = 0.0
+        self._owed: set[bytes] = set()
 
     def mark(self) -> int:
-        """A moment, for `keep`."""
+        """See `Store`."""
         return self._notices.mark()
 
     async def find(self, key: Key) -> Sequence[Entry]:
-        """Every variant of a URI, newest first."""
-        return await self._tried(lambda: self._entries(_uri(key)), [])
+        """See `Store`."""
+        if self._owed and not await self._pay():
+            return ()
+
+        async def work(client: Any) -> list[Entry]:
+            return self._live((await client.hgetall(keys.uri(name_of(key)))).values())
+
+        return await self._server.ask(READ, work, [])
 
     def used(self, key: Key, entry: Entry) -> None:
-        """Redis sees by itself what is used."""
+        """See `Store`; Redis sees for itself what is used."""
 
     async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
-        """A stored body; None when it is not there, or not in this coding."""
-        found: bytes | None = await self._tried(lambda: self._redis.get(_body(entry.id, coding)), None)
-        return None if found is not None and coding == IDENTITY and len(found) != entry.size else found
+        """See `Store`."""
 
-    async def keep(self, key: Key, entry: Entry, body: bytes, since: int) -> bool:
-        """Store an answer in place of those of the same variant."""
-        if len(body) > self._max_object or self._covered(key, entry, since):
-            return False
-        return await self._tried(lambda: self._keep(key, entry, body), False)
+        async def work(client: Any) -> object:
+            return await client.eval(keys.BODY, 1, keys.body(entry), coding, self._max_object)
 
-    async def _keep(self, key: Key, entry: Entry, body: bytes) -> bool:
-        uri, left = _uri(key), self._left(entry)
-        before = await self._entries(uri)
-        replaced = [each for each in before if (each.vary, each.source) == (entry.vary, entry.source)]
-        kept = [each for each in before if each not in replaced]
-        replaced += kept[MOST_VARIANTS - 1 :]
-        sets = [_path(key.path), *map(_tag, entry.tags)]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(_body(entry.id, IDENTITY), body, px=left)
-            pipe.hset(uri, entry.id, heads.written(entry))
-            if replaced:
-                pipe.hdel(uri, *(each.id for each in replaced))
-                pipe.unlink(*(name for each in replaced for name in _bodies(each.id)))
-            for name in sets:
-                pipe.sadd(name, uri)
-            for name in (uri, *sets):
-                pipe.pexpire(name, left, nx=True)
-                pipe.pexpire(name, left, gt=True)
-            await pipe.execute()
-        return True
-
-    async def keep_coded(self, key: Key, entry: Entry, coding: str, body: bytes) -> None:
-        """Store the body of an entry in one more coding, if the entry is still there."""
-        if len(body) <= self._max_object:
-            await self._tried(lambda: self._keep_coded(key, entry, coding, body), None)
-
-    async def _keep_coded(self, key: Key, entry: Entry, coding: str, body: bytes) -> None:
-        if await self._redis.hexists(_uri(key), entry.id):
-            await self._redis.set(_body(entry.id, coding), body, px=self._left(entry))
-
-    async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
-        """Store another head for an entry's bodies, if the entry is still there."""
-        await self._tried(lambda: self._renew(key, entry, renewed), None)
-
-    async def _renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
-        uri, left = _uri(key), self._left(renewed)
-        if await self._redis.hexists(uri, entry.id):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(uri, entry.id, heads.written(renewed))
-                for name in (uri, *_bodies(entry.id), _path(key.path), *map(_tag, renewed.tags)):
-                    pipe.pexpire(name, left, gt=True)
-                await pipe.execute()
-
-    async def remove(self, key: Key, entry: Entry) -> None:
-        """Forget one variant."""
-        await self._tried(lambda: self._remove(_uri(key), (entry.id,)), None)
-
-    async def _remove(self, uri: str, ids: Sequence[str]) -> None:
-        if ids:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hdel(uri, *ids)
-                pipe.unlink(*(name for id in ids for name in _bodies(id)))
-                await pipe.execute()
-
-    async def drop(self, key: Key) -> None:
-        """Forget every variant of a URI, in every worker and machine."""
-        self._notices.drop(name_of(key))
-        await self._tried(lambda: self._drop(_uri(key)), None)
-
-    async def _drop(self, uri: str) -> None:
-        await self._remove(uri, [id.decode("latin-1") for id in await self._redis.hkeys(uri)])
-
-    async def purge(self, *, path: str | None = None, tag: str | None = None) -> None:
-        """Forget every answer under a path, or with a tag.
-
-        :raises TooLong: it has more bytes than workers tell each other, or none.
-        :raises StoreFault: Redis can't be reached: not all of it may be gone.
-        """
-        self._notices.purge(path=path, tag=tag)
-        try:
-            if path is not None and path.endswith("*"):
-                pattern = _path(path[:-1]).translate(_GLOB) + "*"
-                async for name in self._redis.scan_iter(match=pattern, count=BATCH):
-                    await self._purge(name)
-            else:
-                await self._purge(_path(path) if path is not None else _tag(tag or ""))
-        except _FAULTS as exc:
-            self._failed(exc)
-            raise StoreFault from exc
-
-    async def _purge(self, name: str | bytes) -> None:
-        """Forget what a set names; what it names meanwhile stays named."""
-        async for uri in self._redis.sscan_iter(name, count=BATCH):
-            await self._drop(uri.decode("latin-1"))
-            await self._redis.srem(name, uri)
-
-    async def close(self) -> None:
-        """Close the connections. A second time is harmless."""
-        await self._redis.aclose(close_connection_pool=True)
-
-    async def _entries(self, uri: str) -> list[Entry]:
-        now = self._clock()
-        found = [heads.read(head) for head in (await self._redis.hgetall(uri)).values()]
-        known = [entry for entry in found if entry is not None and entry.until > now]
-        return sorted(known, key=lambda entry: -entry.received)
-
-    def _covered(self, key: Key, entry: Entry, since: int) -> bool:
-        """Whether an answer has been dropped or purged since it was asked for."""
-        told = self._notices.after(since)
-        name = name_of(key)
-        return told is None or any(notice.covers(name, key.path, entry.tags) for notice in told)
-
-    def _left(self, entry: Entry) -> int:
-        """Milliseconds for which an entry is of use."""
-        return max(int((entry.until - self._clock()) * 1000), 1)
-
-    async def _tried(self, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
-        """What came of it; something else when Redis is at fault."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._resting:
-            return otherwise
-        try:
-            async with asyncio.timeout(PATIENCE):
-                found = await work()
-        except _FAULTS as exc:
-            self._failed(exc)
-            return otherwise
-        if self._failing:
-            self._failing = False
-            log.info("the cache's store works again")
+        found = await self._server.ask(READ, work, None)
+        if not isinstance(found, bytes) or (coding == IDENTITY and len(found) != entry.size):
+            return None
         return found
 
-    def _failed(self, exc: Exception) -> None:
-        self._faults.events += 1
-        self._resting = asyncio.get_running_loop().time() + REST
-        if not self._failing:
-            self._failing = True
-            log.warning("the cache's store fails: nothing is found in it meanwhile", reason=type(exc).__name__)
+    async def keep(self, key: Key, entry: Entry, body: bytes, since: int) -> bool:
+        """See `Store`."""
+        name = name_of(key)
+        if len(body) > self._max_object or self._lasts(entry) <= 0 or self._refused(name, key, entry, since):
+            return False
 
+        async def work(client: Any) -> bool:
+            before = await client.hgetall(keys.uri(name))
+            field = keys.variant(entry)
+            live = [known for known in self._live(before.values()) if keys.variant(known) != field][: MOST_VARIANTS - 1]
+            gone = before.keys() - {keys.variant(known) for known in live} - {field}
+            ids = {known.id for known in map(heads.read, before.values()) if known} - {known.id for known in live}
+            async with client.pipeline() as pipe:
+                pipe.hset(keys.body(entry), IDENTITY, body)
+                pipe.pexpire(keys.body(entry), self._lasts(entry))
+                if gone:
+                    pipe.hdel(keys.uri(name), *gone)
+                if ids:
+                    pipe.unlink(*(keys.body_of(id) for id in ids))
+                self._write_head(pipe, key, name, entry)
+                await pipe.execute()
+            return True
 
-def _uri(key: Key) -> str:
-    return f"{PREFIX}uri:{name_of(key).hex()}"
+        kept = await self._server.ask(WRITE, work, False)
+        if kept and self._refused(name, key, entry, since):  # dropped meanwhile, maybe before it was there
+            await self._drop(name)
+            return False
+        return kept
 
+    async def keep_coded(self, key: Key, entry: Entry, coding: str, body: bytes) -> None:
+        """See `Store`."""
 
-def _body(id: str, coding: str) -> str:
-    return f"{PREFIX}body:{id}:{coding}"
+        async def work(client: Any) -> None:
+            await client.eval(keys.CODED, 1, keys.body(entry), IDENTITY, coding, body)
 
+        if len(body) <= self._max_object:
+            await self._server.ask(WRITE, work, None)
 
-def _bodies(id: str) -> list[str]:
-    return [_body(id, coding) for coding in (IDENTITY, *CODINGS)]
+    async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
+        """See `Store`."""
+        name = name_of(key)
 
+        async def work(client: Any) -> None:
+            known = heads.read(await client.hget(keys.uri(name), keys.variant(entry)) or b"")
+            if known is None or known.id != entry.id or self._lasts(renewed) <= 0:
+                return
+            async with client.pipeline() as pipe:
+                if keys.variant(renewed) != keys.variant(entry):
+                    pipe.hdel(keys.uri(name), keys.variant(entry))
+                pipe.pexpire(keys.body(entry), self._lasts(renewed))
+                self._write_head(pipe, key, name, renewed)
+                await pipe.execute()
 
-def _path(path: str) -> str:
-    return f"{PREFIX}path:{_plain(path)}"
+        await self._server.ask(WRITE, work, None)
 
+    async def remove(self, key: Key, entry: Entry) -> None:
+        """See `Store`."""
+        uri = keys.uri(name_of(key))
 
-def _tag(tag: str) -> str:
-    return f"{PREFIX}tag:{_plain(tag)}"
+        async def work(client: Any) -> None:
+            known = heads.read(await client.hget(uri, keys.variant(entry)) or b"")
+            async with client.pipeline() as pipe:
+                if known is not None and known.id == entry.id:
+                    pipe.hdel(uri, keys.variant(entry))
+                pipe.unlink(keys.body(entry))
+                await pipe.execute()
 
+        await self._server.ask(WRITE, work, None)
 
-def _plain(text: str) -> str:
-    """A path or a tag as a part of a key: in latin-1, which any bytes can be."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+    async def drop(self, key: Key) -> None:
+        """See `Store`."""
+        name = name_of(key)
+        self._notices.drop(name)
+        await self._drop(name)
+
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
+        """See `Store`."""
+        self._notices.purge(path=path, tag=tag)
+        done = True
+        if path is not None:
+            done = await self._purge_path(purgeable(path))
+        if tag is not None:
+            done = await self._purge_tag(keys.tag(tag)) and done
+        return done
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._server.close()
+
+    async def _drop(self, name: bytes) -> None:
+        if not await self._forget([name]) and len(self._owed) <= MOST_OWED:
+            self._owed.add(name)
+
+    async def _pay(self) -> bool:
+        """Make up for drops that failed; whether that went well."""
+        owed = set(self._owed)
+        paid = await self._purge_path(b"*") if len(owed) > MOST_OWED else await self._forget(owed)
+        if paid:
+            self._owed -= owed
+        return paid
+
+    async def _purge_path(self, pattern: bytes) -> bool:
+        """Forget what is under a path; whether that went well."""
+        wild = pattern.endswith(b"*")
+        glob = b"?" * 32 + b":" + keys.literally(pattern.removesuffix(b"*")) + b"*" * wild
+        cursor = 0
+        while True:
+
+            async def work(client: Any, at: int = cursor) -> Any:
+                return await client.zscan(keys.PATHS, at, match=glob, count=_BATCH)
+
+            looked = await self._server.ask(READ, work, None)
+            if looked is None:
+                return False
+            cursor, found = looked
+            if not await self._forget(keys.names_in(member for member, _ in found)):
+                return False
+            if not cursor:
+                return True
+
+    async def _purge_tag(self, tag: bytes) -> bool:
+        """Forget what has a tag, and what else its keys have; whether that went well."""
+        nothing: list[bytes] = []
+        while True:
+
+            async def work(client: Any) -> Any:
+                return await client.zrange(tag, 0, _BATCH - 1)
+
+            found = await self._server.ask(READ, work, None)
+            if not found:
+                return bool(found == nothing)
+            if not await self._forget(keys.names_in(found), {tag: found}):
+                return False
+
+    async def _forget(self, names: Collection[bytes], members: Mapping[bytes, Sequence[bytes]] = NOTHING) -> bool:
+        """Forget some keys, at best all; whether that went well.
+
+        :param members: what indexes are to lose too.
+        """
+        ordered = list(names)
+
+        async def work(client: Any) -> bool:
+            async with client.pipeline(transaction=False) as pipe:
+                for name in some:
+                    pipe.hvals(keys.uri(name))
+                values = await pipe.execute()
+            known = [entry for each in values for entry in map(heads.read, each) if entry is not None]
+            async with client.pipeline() as pipe:
+                if some:
+                    pipe.unlink(*map(keys.uri, some), *map(keys.body, known))
+                for index, lost in members.items():
+                    pipe.zrem(index, *lost)
+                await pipe.execute()
+            return True
+
+        for start in range(0, len(ordered) or bool(members), _BATCH):
+            some = ordered[start : start + _BATCH]
+            if not await self._server.ask(WRITE, work, False):
+                return False
+        return True
+
+    def _write_head(self, pipe: Any, key: Key, name: bytes, entry: Entry) -> None:
+        lasts, now = self._lasts(entry), self._clock()
+        pipe.hset(keys.uri(name), keys.variant(entry), heads.written(entry))
+        path = key.path.encode("utf-8", "surrogateescape")
+        sets = {
+            keys.PATHS: name.hex().encode() + b":" + path,
+            **{keys.tag(tag): name.hex().encode() for tag in entry.tags},
+        }
+        for index, member in sets.items():
+            pipe.zremrangebyscore(index, "-inf", now)
+            pipe.zadd(index, {member: entry.until}, gt=True)
+        for lasting in (keys.uri(name), *sets):
+            pipe.pexpire(lasting, lasts, nx=True)
+            pipe.pexpire(lasting, lasts, gt=True)
+
+    def _live(self, values: Iterable[bytes]) -> list[Entry]:
+        """The entries among some values that are of use yet, newest first."""
+        now = self._clock()
+        read = (heads.read(value) for value in values)
+        live = [entry for entry in read if entry and entry.until > now and entry.size <= self._max_object]
+        return sorted(live, key=lambda entry: entry.received, reverse=True)
+
+    def _lasts(self, entry: Entry) -> int:
+        """Milliseconds for which an entry is of use."""
+        return int(min((entry.until - self._clock()) * 1000, _LONGEST))
+
+    def _refused(self, name: bytes, key: Key, entry: Entry, since: int) -> bool:
+        return self._notices.told(since, name, key.path, entry.tags)

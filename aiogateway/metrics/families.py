@@ -58,7 +58,7 @@ AUTH: Final = "gateway_auth_decisions"
 RECAPTCHA: Final = "gateway_recaptcha"
 CACHE_REQUESTS: Final = "gateway_cache_requests"
 ENCODERS_FULL: Final = "gateway_compression_skipped"
-STORE_FAULTS: Final = "gateway_cache_store_faults"
+CACHE_STORE_FAULTS: Final = "gateway_cache_store_faults"
 RELOAD: Final = "gateway_config_last_reload_success"
 BUILD: Final = "gateway_build_info"
 LAG: Final = "gateway_event_loop_lag_seconds"
@@ -110,7 +110,7 @@ FAMILIES: Final[dict[str, Family]] = {
     AUTH: Family(COUNTER, "Requests whose route wants to know who asks.", ("decision", "reason")),
     RECAPTCHA: Family(COUNTER, "reCAPTCHA tokens, by what became of them.", ("outcome",)),
     ENCODERS_FULL: Family(COUNTER, "Answers left plain because as many as may be were being encoded."),
-    STORE_FAULTS: Family(COUNTER, "Times that the cache's store failed, each a miss."),
+    CACHE_STORE_FAULTS: Family(COUNTER, "What the cache's Redis was asked for, and didn't do in time or at all."),
     CACHE_REQUESTS: Family(COUNTER, "Requests of routes with a cache, by what that did for them.", ("result",)),
     RELOAD: Family(GAUGE, "1 when the configuration was read without a fault.", (), (), "min"),
     BUILD: Family(GAUGE, "What runs here.", ("version", "python", "aiohttp"), (), "max"),

@@ -154,13 +154,24 @@ class RedisCounters:
         return replies
 
 
-def _connection(url: str) -> AbstractConnection:
+def connection_options(url: str) -> dict[str, Any]:
+    """What connections are made with, their class among it: by the URL, but bounded in time and never tried twice.
+
+    :raises ValueError: the URL can't be used; nothing of it is in the text.
+    """
     try:
-        options: dict[str, Any] = {**parse_url(url), **_OPTIONS}
-        made = options.pop("connection_class", Connection)
-        for name in _OF_POOLS:
-            options.pop(name, None)
-        connection = made(**options)
+        options: dict[str, Any] = {"connection_class": Connection, **parse_url(url), **_OPTIONS}
+    except (ValueError, TypeError, RedisError):
+        raise ValueError("the Redis URL can't be used") from None
+    for name in _OF_POOLS:
+        options.pop(name, None)
+    return options
+
+
+def _connection(url: str) -> AbstractConnection:
+    options = connection_options(url)
+    try:
+        connection = options.pop("connection_class")(**options)
     except (ValueError, TypeError, RedisError):
         raise ValueError("the Redis URL can't be used") from None
     assert isinstance(connection, AbstractConnection)

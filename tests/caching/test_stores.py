@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from aiogateway.caching import heads
-from aiogateway.caching.entry import Entry, Freshness, Key, Store, StoreFault
+from aiogateway.caching.entry import Entry, Freshness, Key, Store
 from aiogateway.caching.memory_store import MemoryStore
 from aiogateway.caching.notices import Notices
-from aiogateway.caching.redis_store import MOST_VARIANTS, REST, RedisStore
+from aiogateway.caching.redis_server import REST
+from aiogateway.caching.redis_store import MOST_VARIANTS, RedisStore
 from aiogateway.compression import IDENTITY
 from aiogateway.metrics import Metrics, families
+from aiogateway.metrics.tallies import Count
 from tests.redis_server import RedisServer
 
 KEY = Key("http://a", "/v2/plans", "?a=1")
@@ -44,6 +46,10 @@ def entry(id: str = "a1", *, vary: str = "", received: float = 0.0, body: bytes 
     return Entry(**(settled | more))
 
 
+def faults() -> Count:
+    return Metrics().count(families.CACHE_STORE_FAULTS)
+
+
 def same(one: Entry, other: Entry) -> bool:
     return heads.written(one) == heads.written(other)
 
@@ -61,7 +67,7 @@ async def stores(kind: str, server: RedisServer) -> AsyncIterator[Store]:
         store: Store
         if kind == "redis":
             server.restart()
-            store = RedisStore(server.url, MAX_OBJECT, time.time, notices, Metrics())
+            store = RedisStore(server.url, MAX_OBJECT, time.time, notices, faults())
         else:
             store = MemoryStore(10 << 20, MAX_OBJECT, time.time, notices)
         try:
@@ -203,25 +209,24 @@ def test_what_is_too_large_or_past_is_not_to_be_had(run: Callable[[Work], None])
 
 def test_a_store_that_fails_is_a_miss_counted_and_left_alone_for_a_while(server: RedisServer) -> None:
     async def work() -> None:
-        metrics = Metrics()
-        faults = metrics.count(families.STORE_FAULTS)
+        counted = faults()
         with contextlib.closing(Notices(alone=True)) as notices:
-            store = RedisStore(server.url, MAX_OBJECT, time.time, notices, metrics)
+            store = RedisStore(server.url, MAX_OBJECT, time.time, notices, counted)
             kept = entry()
             assert await store.keep(KEY, kept, b"body", store.mark())
             server.pause()
             try:
                 assert await store.find(KEY) == []
-                assert faults.events == 1
+                assert counted.events == 1
                 assert await store.body(KEY, kept) is None
                 assert not await store.keep(KEY, entry("b2"), b"body", store.mark())
-                assert faults.events == 1  # it was not asked again
-                with pytest.raises(StoreFault):
-                    await store.purge(tag="plans")
+                assert counted.events == 1  # it was not asked again
+                assert not await store.purge(tag="plans")
             finally:
                 server.resume()
-            store._resting -= REST
-            assert len(await store.find(KEY)) == 1
+            async with asyncio.timeout(10 * REST):
+                while not await store.find(KEY):
+                    await asyncio.sleep(0.02)
             await store.close()
 
     asyncio.run(work())
@@ -231,7 +236,7 @@ def test_a_store_that_fails_is_a_miss_counted_and_left_alone_for_a_while(server:
 def test_a_redis_that_is_not_there_is_a_miss(url: str) -> None:
     async def work() -> None:
         with contextlib.closing(Notices(alone=True)) as notices:
-            store = RedisStore(url, MAX_OBJECT, time.time, notices, Metrics())
+            store = RedisStore(url, MAX_OBJECT, time.time, notices, faults())
             assert await store.find(KEY) == []
             assert not await store.keep(KEY, entry(), b"body", store.mark())
             await store.drop(KEY)
@@ -248,12 +253,10 @@ def test_a_redis_that_is_not_there_is_a_miss(url: str) -> None:
         lambda head: b"[]",
         lambda head: b"\xff",
         lambda head: head[:-1],
-        lambda head: head.replace(b"200", b"2000"),
+        lambda head: head.replace(b"200", b"-200"),
         lambda head: head.replace(b"200", b'"x"'),
-        lambda head: head.replace(b"60.0", b"1e999"),
-        lambda head: head.replace(b"text/plain", b"text\\n/plain\\u0000"),
         lambda head: head.replace(b"text/plain", "\u20ac".encode()),
-        lambda head: head.replace(b'"a1', b'"zz'),
+        lambda head: head.replace(b'"tags"', b'"more"'),
     ],
 )
 def test_a_head_that_is_none_is_not_read(change: Callable[[bytes], bytes]) -> None:

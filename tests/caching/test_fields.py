@@ -24,7 +24,12 @@ from .answers import NOW
         ([r'ext="a\", no-store", public'], {"ext": ['a", no-store'], "public": [None]}),
         (["community=UCI"], {"community": ["UCI"]}),
         (["max-age="], {"max-age": [None]}),
-        (["max-age =5"], {"max-age": [None]}),
+        (["max-age =5"], {"max-age": [""]}),
+        (["max-age=5; no-store"], {"max-age": [""]}),
+        (['private="a" b'], {"private": [""]}),
+        (["max-age=5 \t, public\t"], {"max-age": ["5"], "public": [None]}),
+        (['max-age=5, x="y, no-store'], {"max-age": ["5"], "x": [""], "no-store": [None]}),
+        (['max-age=5, "private, public"'], {"max-age": ["5"], "no-store": [None]}),
         (["=5, no-store"], {"no-store": [None]}),
     ],
 )

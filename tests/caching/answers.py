@@ -36,8 +36,6 @@ def asked(
 
 def entry(*lines: str, status: int = 200, size: int = 10, to: Asked | None = None, received: float = NOW) -> Entry:
     """What is stored of an answer that may be."""
-    made = entry_of(
-        status, headers(*lines), raw(*lines), to or asked(), received, size=size, encodable=False
-    )
+    made = entry_of(status, headers(*lines), raw(*lines), to or asked(), received, size=size, encodable=False)
     assert made is not None
     return made

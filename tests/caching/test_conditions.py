@@ -157,11 +157,15 @@ def test_a_304_replaces_fields_by_name_but_not_those_of_the_body() -> None:
     assert renew(*said) == raw(FRESH, 'ETag: "a"', "X-Old: 1", "Content-Type: a/b", "X-Both: 3", NEW_DATE)
 
 
-@pytest.mark.parametrize("line", ['ETag: "b"', "Cache-Control: no-store", "Cache-Control: private", "Set-Cookie: a=b", "Vary: *"])
+@pytest.mark.parametrize(
+    "line", ['ETag: "b"', "Cache-Control: no-store", "Cache-Control: private", "Set-Cookie: a=b", "Vary: *"]
+)
 def test_a_304_about_something_else_or_that_forbids_it_renews_nothing(line: str) -> None:
     assert renew(NEW_DATE, line) is None
 
 
-@pytest.mark.parametrize(("lines", "same"), [((), True), (("Content-Length: 10",), True), (("Content-Length: 9",), False)])
+@pytest.mark.parametrize(
+    ("lines", "same"), [((), True), (("Content-Length: 10",), True), (("Content-Length: 9",), False)]
+)
 def test_a_head_is_about_a_body_of_its_length(lines: tuple[str, ...], same: bool) -> None:
     assert has_length(entry(FRESH), headers(*lines)) is same

@@ -106,7 +106,7 @@ def test_a_date_is_read_in_all_three_forms(value: str) -> None:
         "Sun, 06 Nov 1994 08:49:61 GMT",
         "Sun, 06 Nov 0000 08:49:37 GMT",
         "Sun Nov  6 08:49:37 0000",
-        "Sun, ٠6 Nov 1994 08:49:37 GMT",
+        "Sun, ٣6 Nov 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
         "x" * 8192,
     ],

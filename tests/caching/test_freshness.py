@@ -134,7 +134,9 @@ def test_an_answer_may_forbid_to_be_given_stale(word: str) -> None:
     assert freshness_of(200, headers(f"Cache-Control: max-age=5, {word}"), NOW, NOW, None).strict
 
 
-@pytest.mark.parametrize(("argument", "validate"), [("", True), ('="a"', False), ('=""', True), ('="a", no-cache', True)])
+@pytest.mark.parametrize(
+    ("argument", "validate"), [("", True), ('="a"', False), ('=""', True), ('="a", no-cache', True)]
+)
 def test_no_cache_with_names_is_about_those_fields_only(argument: str, validate: bool) -> None:
     found = freshness_of(200, headers(f"Cache-Control: max-age=5, no-cache{argument}"), NOW, NOW, None)
     assert found.validate is validate

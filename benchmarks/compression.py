@@ -30,8 +30,9 @@ from benchmarks.backend import backends, large_answer
 from benchmarks.traffic import LARGE, Request
 
 SIZE: Final = 300_000
-# Bytes that a read from a service brings; SIZE stands for a body that was there at once.
-PIECES: Final = (64 * 1024, 256 * 1024, SIZE)
+# Bytes that a read from a service brings, and whether nothing more is at hand then, so that it is flushed; SIZE stands
+# for a body that was there at once. zstd would hold all of 120 KiB until it is flushed.
+READS: Final = ((64 * 1024, False), (120 * 1024, True), (256 * 1024, False), (SIZE, False))
 RUNS: Final = 30
 CPU_MS: Final = 1.2
 LOOP_MS: Final = 0.5
@@ -70,14 +71,14 @@ class Steps:
             value = yield waited
 
 
-async def one(compression: Compression, coding: str, body: bytes, piece: int) -> tuple[float, float]:
+async def one(compression: Compression, coding: str, body: bytes, piece: int, late: bool) -> tuple[float, float]:
     """CPU in ms that a body costs, and ms that the loop is kept at a time."""
 
     async def relay() -> None:
         encoder = compression.piecewise(coding)
         assert encoder is not None
         for at in range(0, len(body), piece):
-            await encoder.feed(body[at : at + piece], late=False)
+            await encoder.feed(body[at : at + piece], late=late)
             await asyncio.sleep(0)  # what comes next has to be waited for
         encoder.finish()
         encoder.close()
@@ -93,8 +94,8 @@ async def in_process() -> bool:
     kept = True
     for name, body in (("3D answer", large_answer()), ("random words", hard_answer())):
         for coding in CODINGS:
-            for piece in PIECES:
-                runs = [await one(compression, coding, body, piece) for _ in range(RUNS)]
+            for piece, late in READS:
+                runs = [await one(compression, coding, body, piece, late) for _ in range(RUNS)]
                 cpu, longest = (statistics.median(run[at] for run in runs) for at in (0, 1))
                 print(
                     f"{name:14} {coding:5} {piece // 1024:4} KiB a read: {cpu:5.2f} ms of CPU, {longest:5.2f} at a time"

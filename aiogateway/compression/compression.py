@@ -17,10 +17,10 @@ from aiogateway.settings import Settings
 # Bytes that are encoded at once on the loop: less than half a millisecond in any coding. Of what is encoded once for
 # many, which takes longer, fewer.
 ON_LOOP: Final = 64 * 1024
-ON_LOOP_THOROUGH: Final = 8 * 1024
+ON_LOOP_THOROUGH: Final = 4 * 1024
 # Bytes from which a chunk is worth the way to a thread: that costs more than encoding the little that there is.
 LARGE: Final = 384 * 1024
-# Encoders alive at once; each holds up to 160 KiB.
+# Encoders alive at once; each holds up to 366 KiB.
 MOST: Final = 512
 THREADS: Final = 2
 
@@ -91,24 +91,34 @@ class Piecewise:
         self._in_thread = in_thread
         self._gone = gone
         self._closed = False
+        # Bytes that may still have to be encoded: zstd gathers 128 KiB before it does anything. No more than `ON_LOOP`,
+        # so that neither a flush nor the end holds the loop for longer than a piece does.
+        self._held = 0
 
     async def feed(self, chunk: bytes, *, late: bool) -> bytes:
         """What can be sent after a chunk.
 
         :param late: whether nothing more is at hand: then the client can read all of it.
         """
-        feed = self._encoder.feed
-        if len(chunk) <= ON_LOOP:
-            encoded = feed(chunk)
-        elif len(chunk) > LARGE:
-            encoded = await self._in_thread(feed, chunk)
-        else:
-            pieces = []
-            for at in range(0, len(chunk), ON_LOOP):
-                pieces.append(feed(chunk[at : at + ON_LOOP]))
+        if len(chunk) > LARGE:
+            self._held = 0
+            return await self._in_thread(self._feed_and_flush, chunk)
+        encoder, pieces = self._encoder, []
+        for at in range(0, len(chunk), ON_LOOP):
+            piece = chunk[at : at + ON_LOOP]
+            if self._held + len(piece) > ON_LOOP:
+                pieces.append(encoder.flush())
+                self._held = 0
                 await asyncio.sleep(0)  # others have their turn
-            encoded = b"".join(pieces)
-        return encoded + self._encoder.flush() if late else encoded
+            pieces.append(encoder.feed(piece))
+            self._held += len(piece)
+        if late:
+            pieces.append(encoder.flush())
+            self._held = 0
+        return b"".join(pieces)
+
+    def _feed_and_flush(self, chunk: bytes) -> bytes:
+        return self._encoder.feed(chunk) + self._encoder.flush()
 
     def finish(self) -> bytes:
         """The end of the body."""

@@ -114,17 +114,16 @@ class Flights:
 
     async def _fly(self, flight: Flight, asking: Asking, since: int) -> None:
         """:param since: the store's mark."""
-        record = flight.inquiry.record
         try:
             response = await self._answer(flight, asking)
-            record.status = 304 if response is None else response.status
+            flight.inquiry.record.status = 304 if response is None else response.status
         except Problem as problem:
-            record.code = problem.code
+            flight.inquiry.record.code = problem.code
             flight.settle(Failed(problem))
             return
         finally:
             if flight.inquiry.heard is None:
-                self._unclaimed(record)
+                self._unclaimed(flight.inquiry.record)
         if response is None:
             return
         received = self._clock()

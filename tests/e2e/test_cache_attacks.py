@@ -1,0 +1,56 @@
+"""What others may try on the cache: each client gets what is its own, and what is under way comes to an end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from .harness import Backend, Gateway, Peer, reply, request, running, write_table
+
+UPSTREAMS = """
+[main]
+url = "{url}"
+"""
+ROUTES = """
+auth = "public"
+rate_limit = "off"
+upstream = "main"
+
+[[route]]
+path = "/b/{rest:path}"
+cache = true
+"""
+KEPT = "Cache-Control: max-age=600"
+
+
+@pytest.fixture(scope="module")
+def gateway(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    table = write_table(tmp_path_factory.mktemp("attacks") / "table", UPSTREAMS.format(url=backend.url), ROUTES)
+    with running(table, GATEWAY_CACHE_MAX_OBJECT="4MiB", PYTHONASYNCIODEBUG="1") as running_gateway:
+        yield running_gateway
+
+
+def get(path: str, *fields: str) -> bytes:
+    return request("GET", path, *fields)
+
+
+def test_an_answer_for_one_client_that_nobody_waits_for_is_given_up(gateway: Gateway, backend: Backend) -> None:
+    left, asked = threading.Event(), iter(range(100))
+
+    def answer(peer: Peer) -> None:
+        number = next(asked)
+        if number == 0:
+            peer.send(reply(200, b"old", "Cache-Control: max-age=0, stale-while-revalidate=60", 'ETag: "a"'))
+        elif number == 1:
+            peer.send(b'HTTP/1.1 304 Not Modified\r\nETag: "b"\r\n\r\n')
+        else:
+            peer.send(b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 10\r\n\r\n01234")
+            peer.left()
+            left.set()
+
+    path = backend.serve(answer)
+    assert [gateway.ask(get(path)).data for _ in range(2)] == [b"old", b"old"]
+    backend.wait_for(path, 3)
+    assert left.wait(10)

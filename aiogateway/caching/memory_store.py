@@ -42,11 +42,11 @@ def set_aside(thing: object) -> int:
 class _Uri:
     """What is kept of a key: its variants, newest first."""
 
-    __slots__ = ("name", "path", "variants")
+    __slots__ = ("key", "name", "variants")
 
-    def __init__(self, name: bytes, path: str) -> None:
+    def __init__(self, key: Key, name: bytes) -> None:
+        self.key = key
         self.name = name
-        self.path = path
         self.variants: list[_Variant] = []
 
 
@@ -63,8 +63,8 @@ class _Variant(Item):
 
     def weight_with(self, entry: Entry, bodies: dict[str, Buffer]) -> int:
         """Bytes it would weigh."""
-        weight = OVERHEAD + set_aside(self.uri.path)
-        for text in (entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
+        weight = OVERHEAD + set_aside(self.uri.key)
+        for text in (*self.uri.key, entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
             weight += set_aside(text)
         for name, digest in entry.vary:
             weight += set_aside((name, digest)) + set_aside(name) + set_aside(digest)
@@ -85,7 +85,8 @@ class MemoryStore:
         self._clock = clock
         self._notices = notices
         self._seen = notices.mark()
-        self._uris: dict[bytes, _Uri] = {}
+        self._uris: dict[Key, _Uri] = {}
+        self._by_name: dict[bytes, _Uri] = {}
         self._queues: Queues[_Variant] = Queues(max_bytes)
 
     @property
@@ -105,13 +106,18 @@ class MemoryStore:
         """See `Store`."""
         if self._notices.mark() != self._seen:
             self._heed()
-        uri = self._uris.get(name_of(key))
+        uri = self._uris.get(key)
         if uri is None:
             return ()
-        now = self._clock()
-        for variant in [variant for variant in uri.variants if variant.until <= now]:
+        now, found, past = self._clock(), [], []
+        for variant in uri.variants:
+            if variant.until > now:
+                found.append(variant.entry)
+            else:
+                past.append(variant)
+        for variant in past:
             self._remove(variant)
-        return [variant.entry for variant in uri.variants]
+        return found
 
     def used(self, key: Key, entry: Entry) -> None:
         """See `Store`."""
@@ -132,14 +138,14 @@ class MemoryStore:
             return False
         if self._notices.told(since, name, key.path, entry.tags):
             return False
-        uri = self._uris.get(name) or _Uri(name, key.path)
+        uri = self._uris.get(key) or _Uri(key, name)
         variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)})
         if variant.weight > self._queues.room:
             return False
         before = self._take_out(uri, entry)
         self._give_up(self._queues.add(variant, now, before))
         # The last that was given up may have been this key's last.
-        self._uris[name] = uri
+        self._uris[key] = self._by_name[name] = uri
         uri.variants.insert(0, variant)
         for old in uri.variants[MOST_VARIANTS:]:
             self._remove(old)
@@ -186,7 +192,7 @@ class MemoryStore:
         self._forget_all()
 
     def _variant(self, key: Key, entry: Entry) -> _Variant | None:
-        uri = self._uris.get(name_of(key))
+        uri = self._uris.get(key)
         if uri is not None:
             for variant in uri.variants:
                 if variant.entry.id == entry.id:
@@ -221,7 +227,7 @@ class MemoryStore:
             uri = variant.uri
             uri.variants.remove(variant)
             if not uri.variants:
-                del self._uris[uri.name]
+                del self._uris[uri.key], self._by_name[uri.name]
 
     def _heed(self) -> None:
         """Forget what was told since the last look."""
@@ -237,14 +243,15 @@ class MemoryStore:
 
     def _covered(self, notice: Notice) -> Iterator[_Variant]:
         if notice.kind == DROP:
-            uris = [self._uris[notice.what]] if notice.what in self._uris else []
+            uris = [self._by_name[notice.what]] if notice.what in self._by_name else []
         else:
             uris = list(self._uris.values())
         for uri in uris:
             for variant in uri.variants:
-                if notice.covers(uri.name, uri.path, variant.entry.tags):
+                if notice.covers(uri.name, uri.key.path, variant.entry.tags):
                     yield variant
 
     def _forget_all(self) -> None:
         self._uris.clear()
+        self._by_name.clear()
         self._queues = Queues(self._queues.room)

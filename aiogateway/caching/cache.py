@@ -207,11 +207,17 @@ class Cache:
                 )
                 response: Response | None
                 if isinstance(outcome, Shared):
-                    response = self._giving.shared(request, flight, outcome, line, plain=visit.asking.plain)
+                    shared = outcome if leading else outcome._replace(lines=self._giving.aged(entry, entry.lines))
+                    response = self._giving.shared(request, flight, shared, line, plain=visit.asking.plain)
                 else:
                     flight.leave()
                     response = await self._giving.stored(
-                        request, visit.key, entry, line, plain=visit.asking.plain, body=outcome.body
+                        request,
+                        visit.key,
+                        outcome.first if leading else entry,
+                        line,
+                        plain=visit.asking.plain,
+                        body=outcome.body,
                     )
                 if response is not None:
                     validated = status.REVALIDATED if outcome.status == 304 else status.MISS

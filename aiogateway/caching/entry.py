@@ -103,6 +103,10 @@ class Entry:
         """The same head for the bodies of another."""
         return replace(self, id=id)
 
+    def saying(self, lines: bytes) -> Entry:
+        """The same answer with other fields."""
+        return replace(self, lines=lines)
+
     def sized(self, size: int) -> Entry:
         """The same head, for a body of this size."""
         return replace(self, size=size)

@@ -28,19 +28,21 @@ class Stored(NamedTuple):
     :ivar body: None for the one that is stored.
     :ivar status: of the answer to what was sent.
     :ivar kept: whether the store has it.
+    :ivar first: for the client that asked first: with what the answer keeps from all others.
     """
 
     entry: Entry
     body: bytes | None
     status: int
     kept: bool
+    first: Entry
 
 
 class Shared(NamedTuple):
     """An answer on its way, for all that joined.
 
     :ivar entry: what is to be stored of it.
-    :ivar lines: as they go to a client.
+    :ivar lines: as they go to the client that asked first; all others get those of `entry`.
     :ivar sized: whether the size in `entry` is known.
     :ivar status: of the answer to what was sent.
     :ivar kept: whether the store has it.

@@ -18,7 +18,7 @@ from aiogateway.caching.conditions import renewed
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Alone, Failed, Flight, Shared, Stored
 from aiogateway.caching.inquiry import Inquiry
-from aiogateway.caching.storing import Asked, Selecting, entry_of
+from aiogateway.caching.storing import ANEW, Asked, Selecting, entry_of, lines_without
 from aiogateway.caching.stream import Reader, Stream
 from aiogateway.compression import Compression, Piecewise
 from aiogateway.errors import Problem
@@ -147,7 +147,7 @@ class Flights:
         fresh = renewed(stale, message.headers, lines, flight.asked, self._clock())
         if fresh is not None:
             await self._store.renew(flight.key, stale, fresh)
-            flight.settle(Stored(fresh, None, 304, kept=True))
+            flight.settle(Stored(fresh, None, 304, True, fresh))
             return None
         await self._store.remove(flight.key, stale)
         flight.inquiry = Inquiry(flight.inquiry, (), plain=asking.plain)
@@ -204,7 +204,8 @@ class Flights:
         entry = head.sized(len(body))
         kept = await self._store.keep(flight.key, entry, body, since)
         if stream is None:
-            flight.settle(Stored(entry, body, response.status, kept))
+            first = entry.saying(lines_without(b"\r\n".join(response.lines), ANEW))
+            flight.settle(Stored(entry, body, response.status, kept, first))
 
     def _stream(self, flight: Flight, size: int) -> Stream:
         """A stream for a body; where there is no room for all of it, its readers wait for each other."""

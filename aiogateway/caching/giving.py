@@ -60,10 +60,12 @@ class Giving:
         :param plain: whether what is stored may be encoded for the client.
         :param body: if it is at hand.
         """
+        return await self._give(request, key, entry, self.aged(entry, line), body, plain=plain)
+
+    def aged(self, entry: Entry, lines: bytes) -> bytes:
+        """Lines with the age of an entry that has one: it is not from the service just now (RFC 9111 section 5.1)."""
         age = int(entry.age(self._clock()))
-        # RFC 9111 section 5.1: an age says that the answer is not from the service just now.
-        told = b"%b\r\nAge: %d" % (line, age) if age else line
-        return await self._give(request, key, entry, told, body, plain=plain)
+        return b"%b\r\nAge: %d" % (lines, age) if age else lines
 
     async def _give(
         self, request: Request, key: Key, entry: Entry, line: bytes, body: Buffer | None, *, plain: bool

@@ -36,6 +36,34 @@ def get(path: str, *fields: str) -> bytes:
     return request("GET", path, *fields)
 
 
+def test_fields_for_one_client_reach_nobody_else_though_they_share_an_answer(
+    gateway: Gateway, backend: Backend
+) -> None:
+    go = threading.Event()
+
+    def slow(peer: Peer) -> None:
+        fields = 'Cache-Control: max-age=600, private="X-Balance"\r\nX-Balance: 7'
+        peer.send(f"HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: 4\r\n\r\nab".encode())
+        peer.wait(go)
+        peer.send(b"cd")
+
+    path = backend.serve(slow)
+    with gateway.client() as first, gateway.client() as second:
+        first.send(get(path))
+        mine = first.head()
+        second.send(get(path))
+        others = second.head()
+        go.set()
+        assert (first.body_of(mine).data, second.body_of(others).data) == (b"abcd", b"abcd")
+    backend.one(path)
+    assert (mine.value("x-balance"), others.value("x-balance")) == ("7", None)
+
+
+def test_fields_for_one_client_reach_that_one(gateway: Gateway, backend: Backend) -> None:
+    path = backend.serve(reply(200, b"x", 'Cache-Control: max-age=600, private="X-Balance"', "X-Balance: 7"))
+    assert [gateway.ask(get(path)).value("x-balance") for _ in range(2)] == ["7", None]
+
+
 def test_an_answer_for_one_client_that_nobody_waits_for_is_given_up(gateway: Gateway, backend: Backend) -> None:
     left, asked = threading.Event(), iter(range(100))
 

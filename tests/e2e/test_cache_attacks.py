@@ -102,3 +102,9 @@ def test_what_is_renewed_is_still_said_to_depend_on_codings(gateway: Gateway, ba
     else:
         assert renewed.value("content-encoding") == "gzip"
         assert "accept-encoding" in ", ".join(renewed.values("vary")).lower()
+
+
+def test_only_if_cached_asks_nobody_whatever_else_is_wished(gateway: Gateway, backend: Backend) -> None:
+    path = backend.serve(reply(200, b"x", KEPT))
+    assert gateway.ask(get(path, "Cache-Control: only-if-cached, no-store")).status == 504
+    assert backend.seen(path) == []

@@ -85,6 +85,8 @@ class Cache:
         """
         headers, wish = request.headers, wish_of(request.headers)
         if wish.unstored or request.has_body or IF_MATCH in headers or IF_UNMODIFIED_SINCE in headers:
+            if wish.only:
+                raise Problem("not_in_cache")
             return await self._go_on(request, asking, status.FWD_BYPASS)
         key, source = key_of(request), source_of(request)
         sees = selecting(request, plain=asking.plain)

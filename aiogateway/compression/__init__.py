@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiogateway.compression.compression import Compression, Piecewise
 from aiogateway.compression.negotiation import CODINGS, IDENTITY, Choice, choose
-from aiogateway.compression.policy import encoded_lines, varying, weakened
+from aiogateway.compression.policy import encoded_lines, forbids_coding, varying, weakened
 
 __all__ = [
     "CODINGS",
@@ -14,6 +14,7 @@ __all__ = [
     "Piecewise",
     "choose",
     "encoded_lines",
+    "forbids_coding",
     "varying",
     "weakened",
 ]

@@ -82,3 +82,29 @@ def test_an_answer_for_one_client_that_nobody_waits_for_is_given_up(gateway: Gat
     assert [gateway.ask(get(path)).data for _ in range(2)] == [b"old", b"old"]
     backend.wait_for(path, 3)
     assert left.wait(10)
+
+
+@pytest.mark.parametrize("said", ["Vary: X-Other", "Cache-Control: max-age=0, no-transform"])
+def test_what_is_renewed_is_still_said_to_depend_on_codings(gateway: Gateway, backend: Backend, said: str) -> None:
+    fields = ("Cache-Control: max-age=0", "Vary: X-Other", 'ETag: "a"')
+    answers = iter(
+        [
+            reply(200, b"x" * 5000, *fields),
+            f'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n{said}\r\n\r\n'.encode(),
+        ]
+    )
+    path = backend.serve(lambda peer: peer.send(next(answers)))
+    gateway.ask(get(path))
+    renewed = gateway.ask(get(path, "Accept-Encoding: gzip"))
+    assert "fwd-status=304" in str(renewed.value("cache-status"))
+    if "no-transform" in said:
+        assert renewed.value("content-encoding") is None
+    else:
+        assert renewed.value("content-encoding") == "gzip"
+        assert "accept-encoding" in ", ".join(renewed.values("vary")).lower()
+
+
+def test_only_if_cached_asks_nobody_whatever_else_is_wished(gateway: Gateway, backend: Backend) -> None:
+    path = backend.serve(reply(200, b"x", KEPT))
+    assert gateway.ask(get(path, "Cache-Control: only-if-cached, no-store")).status == 504
+    assert backend.seen(path) == []

@@ -72,8 +72,9 @@ class Flights:
 
         :param alike: names of fields that answers of this URI were selected by, as far as that is known.
         """
+        now = self._clock()
         for flight in self._under_way.get(key, ()):
-            if flight.suits(source, selecting, alike):
+            if flight.suits(source, selecting, alike, now):
                 return flight
         return None
 

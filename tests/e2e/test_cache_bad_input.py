@@ -283,11 +283,14 @@ def test_a_304_without_a_date_is_of_now(gateway: Gateway, backend: Backend) -> N
     assert len(backend.seen(path)) == 2
 
 
-def test_what_must_be_validated_is_not_given_to_who_comes_after_its_head(gateway: Gateway, backend: Backend) -> None:
+@pytest.mark.parametrize("value", ["no-cache, max-age=60", "max-age=0"])
+def test_what_must_be_validated_is_not_given_to_who_comes_after_its_head(
+    gateway: Gateway, backend: Backend, value: str
+) -> None:
     go = threading.Event()
 
     def slow(peer: Peer) -> None:
-        peer.send(b'HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nETag: "v"\r\nContent-Length: 4\r\n\r\n01')
+        peer.send(f'HTTP/1.1 200 OK\r\nCache-Control: {value}\r\nETag: "v"\r\nContent-Length: 4\r\n\r\n01'.encode())
         peer.wait(go)
         peer.send(b"23")
 

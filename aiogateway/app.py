@@ -17,7 +17,9 @@ from aiogateway import __version__, linux, memory
 from aiogateway.access_log import AccessLog
 from aiogateway.apidocs import Docs, handlers
 from aiogateway.board import Board
-from aiogateway.caching import Cache, Notices, store_from
+from aiogateway.caching import Cache
+from aiogateway.caching.notices import Notices
+from aiogateway.caching.stores import store_from
 from aiogateway.compression import Compression
 from aiogateway.deadlines import TICK, Deadlines
 from aiogateway.errors import Problem
@@ -56,10 +58,9 @@ class Gateway:
     """One worker's gateway.
 
     :param counters: what limits count, one for all workers; whoever made them closes them.
-    :param notices: by which workers tell each other what to forget; whoever made them closes them.
+    :param notices: of what workers are to forget of stored answers; whoever made them closes them.
     :param output: where log lines go; whoever made it starts and closes it.
     :param board: where workers tell each other about themselves.
-    :ivar cache_store: where answers are kept.
     :ivar unready: why it should get no new requests, in words; empty when it should.
     """
 
@@ -97,15 +98,9 @@ class Gateway:
             {families.LINES_LOST: lambda: output.lost, families.SPANS_LOST: self._lost_spans},
         )
         self._compression = Compression(settings, self.metrics)
-        self.cache_store = store_from(settings, notices, self.metrics)
-        self.cache = Cache(
-            self.cache_store,
-            self._compression,
-            self.metrics,
-            settings.cache_max_object,
-            time.time,
-            self._telemetry.asked_for_nobody,
-        )
+        self._store = store_from(settings, notices, self.metrics)
+        unclaimed, most = self._telemetry.asked_for_nobody, settings.cache_max_object
+        self.cache = Cache(self._store, self._compression, self.metrics, most, time.time, unclaimed)
         self._limiter = limiter_from(settings, counters)
         self._recaptcha = Recaptcha(settings)
         self._verifier = verifier_from(settings)
@@ -226,7 +221,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.close()
         await self.cache.close()
-        await self.cache_store.close()
+        await self._store.close()
         self._compression.close()
         await self._recaptcha.close()
         await self._limiter.close()

@@ -6,17 +6,21 @@ import ctypes
 import os
 import resource
 import signal
+from mmap import mmap
 from typing import Final
 
 import structlog
+
+Buffer = bytes | memoryview
 
 log = structlog.get_logger(__name__)
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _PR_SET_PDEATHSIG: Final = 1
-
-_malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+# Bytes from which what is stored for long has memory of its own, and of a page of that.
+APART: Final = 64 << 10
+PAGE: Final = 4096
 
 
 def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 20) -> bool:
@@ -33,10 +37,16 @@ def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 2
     return bool(mallopt(_M_MMAP_THRESHOLD, mmap_threshold)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_threshold))
 
 
-def trim_heap() -> None:
-    """Give whole free pages back to the system, those between others too; musl does so by itself."""
-    if _malloc_trim is not None:
-        _malloc_trim(0)
+def apart(data: bytes) -> Buffer:
+    """The same bytes in memory that is mapped for them alone, if there are at least `APART`.
+
+    What is kept for long and given up in any order leaves holes in the heap, which nothing else fits in.
+    """
+    if len(data) < APART:
+        return data
+    mapped = mmap(-1, len(data))
+    mapped[:] = data
+    return memoryview(mapped)
 
 
 def raise_descriptor_limit() -> int:

@@ -96,12 +96,15 @@ class Output:
                     if not self._put(piece):
                         self.lost += count
                     self._done += len(piece)
-                if self.lost > self._told and self._put(self._confession()):
-                    self._told = self.lost
+                self._confess()
+        self._confess()
 
-    def _confession(self) -> bytes:
-        event = {"event": "log lines were lost", "level": "warning", "count": self.lost - self._told}
-        return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    def _confess(self) -> None:
+        """Tell how many lines were lost since that was told last; more may be while this is written."""
+        lost = self.lost
+        event = {"event": "log lines were lost", "level": "warning", "count": lost - self._told}
+        if lost > self._told and self._put(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)):
+            self._told = lost
 
     def _pieces(self, lines: list[bytes]) -> Iterator[tuple[bytes, int]]:
         """Whole lines together, as many as may be written at once, and how many they are."""

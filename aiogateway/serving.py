@@ -22,7 +22,7 @@ from aiohttp import web
 from aiogateway.admin.app import admin_app
 from aiogateway.app import Gateway
 from aiogateway.board import Board
-from aiogateway.caching import Notices
+from aiogateway.caching.notices import Notices
 from aiogateway.errors import Problem
 from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
@@ -99,8 +99,8 @@ async def serve(
 ) -> None:
     """Serve on two listening sockets until a signal says stop.
 
-    :param counters: what limits count; shared with the other workers.
-    :param notices: by which workers tell each other what to forget.
+    :param counters: what limits count; shared with the other workers, as are `notices`.
+    :param notices: of what is to be forgotten of stored answers.
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
     :param read: reads the configuration again (`reloading.Reloader`).

@@ -23,7 +23,7 @@ import uvloop
 
 from aiogateway import linux, logs
 from aiogateway.board import Board, shared_folder, tell_of_crashes
-from aiogateway.caching import Notices
+from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
 from aiogateway.parent import Parent
 from aiogateway.reloading import (

@@ -38,6 +38,9 @@ rate_limit = "off"
 path = "/proxied"
 
 [[route]]
+path = "/v2/get-response-3dchatbot/{rest:path}"
+
+[[route]]
 path = "/cached"
 cache = 3600
 """

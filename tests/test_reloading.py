@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from aiogateway.app import Gateway
 from aiogateway.board import Board
-from aiogateway.caching import Notices
+from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
 from aiogateway.reloading import (
     REFUSED,
@@ -146,8 +146,7 @@ async def test_a_fault_of_ours_is_logged_and_counted_and_the_next_reading_is_mad
             raise outcome
         return outcome
 
-    counters = SharedCounters(alone=True)
-    notices = Notices(alone=True)
+    counters, notices = SharedCounters(alone=True), Notices(alone=True)
     gateway = Gateway(Settings(auth_mode="off"), table_of(tmp_path, "x"), counters, notices, Board(), Output())
     reloader = Reloader(gateway, read)
     with contextlib.closing(counters), contextlib.closing(notices), capture_logs() as lines:

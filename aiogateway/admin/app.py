@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from aiogateway.admin.docs import add_docs
 from aiogateway.admin.pages import add_dashboard
-from aiogateway.admin.purge import add_purge
+from aiogateway.admin.purging import add_purge
 from aiogateway.admin.views import add_views
 from aiogateway.app import Gateway
 

@@ -7,6 +7,7 @@ from typing import Final
 from aiogateway.caching.flight import Flight
 from aiogateway.caching.stream import Stream
 from aiogateway.errors import Problem
+from aiogateway.linux import Buffer
 from aiogateway.proxy.exchange import write_chunk
 from aiogateway.proxy.response import SMALL_ANSWER, Response, status_line
 
@@ -22,7 +23,7 @@ class StoredAnswer(Response):
 
     __slots__ = ("_length",)
 
-    def __init__(self, status: int, lines: list[bytes], body: bytes, length: int | None) -> None:
+    def __init__(self, status: int, lines: list[bytes], body: Buffer, length: int | None) -> None:
         super().__init__(status, lines, body)
         self._length = length
 

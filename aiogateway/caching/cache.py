@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp.hdrs import IF_MATCH, IF_UNMODIFIED_SINCE, RANGE
@@ -18,11 +17,12 @@ from aiogateway.caching.conditions import describes, has_length, renewed, valida
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Alone, Failed, Flight, Outcome, Shared, Stored
 from aiogateway.caching.flights import Asking, Flights
-from aiogateway.caching.freshness import Use, Wish, may_stand_in, use, wish_of
+from aiogateway.caching.freshness import Use, may_stand_in, use, wish_of
 from aiogateway.caching.giving import Giving
 from aiogateway.caching.inquiry import CONDITIONAL, Inquiry, asked_of, key_of, selecting, source_of
 from aiogateway.caching.passing import Passing
-from aiogateway.caching.storing import Asked, matches
+from aiogateway.caching.storing import matches
+from aiogateway.caching.visit import Visit
 from aiogateway.compression import Compression
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics, families
@@ -33,38 +33,6 @@ from aiogateway.proxy.response import Response, UpstreamResponse
 
 # Statuses for which a stale answer may stand in (RFC 5861 section 4).
 ERRORS: Final = frozenset({500, 502, 503, 504})
-
-
-@dataclass(slots=True)
-class Visit:
-    """A request, and what is known of it.
-
-    :ivar entry: what is stored for it, and is not good enough.
-    :ivar reason: why the upstream is asked: a `FWD_…` of `cache_status`.
-    :ivar alike: names of fields that answers of its URI were selected by.
-    """
-
-    request: Request
-    asking: Asking
-    key: Key
-    asked: Asked
-    wish: Wish
-    entry: Entry | None = None
-    reason: str = status.FWD_URI_MISS
-    alike: tuple[str, ...] = ()
-
-    def know(self, variants: Sequence[Entry], entry: Entry | None, now: float) -> None:
-        """Take note of what is stored of its URI.
-
-        :param entry: for this request.
-        """
-        self.entry = entry
-        if variants:
-            self.alike = variants[0].named
-            self.reason = status.FWD_VARY_MISS
-        if entry is not None:
-            stale = entry.ttl(now) <= 0 or entry.freshness.validate
-            self.reason = status.FWD_STALE if stale else status.FWD_REQUEST
 
 
 class Cache:
@@ -101,6 +69,15 @@ class Cache:
         self._flights.forget(key)
         await self._store.drop(key)
 
+    async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
+        """Forget what is stored under a path, or with a tag, and what is under way.
+
+        :return: whether it was done; a store that doesn't answer keeps what it has.
+        :raises TooLong: it has more bytes than workers tell each other, or none.
+        """
+        self._flights.forget_all()
+        return await self._store.purge(path=path, tag=tag)
+
     async def answer(self, request: Request, asking: Asking) -> Response:
         """The answer to a GET or a HEAD.
 
@@ -108,6 +85,8 @@ class Cache:
         """
         headers, wish = request.headers, wish_of(request.headers)
         if wish.unstored or request.has_body or IF_MATCH in headers or IF_UNMODIFIED_SINCE in headers:
+            if wish.only:
+                raise Problem("not_in_cache")
             return await self._go_on(request, asking, status.FWD_BYPASS)
         key, source = key_of(request), source_of(request)
         sees = selecting(request, plain=asking.plain)
@@ -230,11 +209,17 @@ class Cache:
                 )
                 response: Response | None
                 if isinstance(outcome, Shared):
-                    response = self._giving.shared(request, flight, outcome, line, plain=visit.asking.plain)
+                    shared = outcome if leading else outcome._replace(lines=self._giving.aged(entry, entry.lines))
+                    response = self._giving.shared(request, flight, shared, line, plain=visit.asking.plain)
                 else:
                     flight.leave()
                     response = await self._giving.stored(
-                        request, visit.key, entry, line, plain=visit.asking.plain, body=outcome.body
+                        request,
+                        visit.key,
+                        outcome.first if leading else entry,
+                        line,
+                        plain=visit.asking.plain,
+                        body=outcome.body,
                     )
                 if response is not None:
                     validated = status.REVALIDATED if outcome.status == 304 else status.MISS

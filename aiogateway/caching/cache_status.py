@@ -19,7 +19,6 @@ _HIT: Final = b"Cache-Status: %b; hit; ttl=%%d\r\nAge: %%d" % NAME.encode()
 
 # Why a request goes on (RFC 9211 section 2.2).
 FWD_BYPASS: Final = "bypass"
-FWD_METHOD: Final = "method"
 FWD_REQUEST: Final = "request"
 FWD_STALE: Final = "stale"
 FWD_URI_MISS: Final = "uri-miss"

@@ -16,6 +16,7 @@ from aiohttp.hdrs import (
     IF_RANGE,
     LAST_MODIFIED,
     RANGE,
+    VARY,
 )
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -23,6 +24,7 @@ from aiogateway.caching.entry import Entry
 from aiogateway.caching.fields import entity_tags, http_date, weakly_equal
 from aiogateway.caching.freshness import Headers
 from aiogateway.caching.storing import Asked, entry_of, name_of
+from aiogateway.compression import forbids_coding, varying
 from aiogateway.proxy.headers import RawFields
 
 # What a 304 may not change in a stored answer (RFC 9111 section 3.2): the stored body is what these are about.
@@ -120,6 +122,8 @@ def renewed(entry: Entry, headers: Headers, lines: bytes, asked: Asked, received
     if not describes(entry, headers):
         return None
     update = [line for line in lines.split(b"\r\n") if name_of(line) not in BY_BODY]
+    if entry.encodable and VARY in headers and (line := varying(headers)) is not None:
+        update.append(line)
     replaced = frozenset(map(name_of, update))
     kept = [line for line in entry.lines.split(b"\r\n") if name_of(line) not in replaced]
     merged = b"\r\n".join(kept + update)
@@ -130,7 +134,7 @@ def renewed(entry: Entry, headers: Headers, lines: bytes, asked: Asked, received
         asked,
         received,
         size=entry.size,
-        encodable=entry.encodable,
+        encodable=entry.encodable and not forbids_coding(headers),
     )
     return None if fresh is None else fresh.of(entry.id)
 

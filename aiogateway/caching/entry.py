@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from aiogateway.compression import IDENTITY
+from aiogateway.linux import Buffer
 
 
 class Key(NamedTuple):
@@ -102,6 +103,10 @@ class Entry:
         """The same head for the bodies of another."""
         return replace(self, id=id)
 
+    def saying(self, lines: bytes) -> Entry:
+        """The same answer with other fields."""
+        return replace(self, lines=lines)
+
     def sized(self, size: int) -> Entry:
         """The same head, for a body of this size."""
         return replace(self, size=size)
@@ -122,7 +127,7 @@ class Store(Protocol):
         """Take note that an entry was given to a client."""
         ...
 
-    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
+    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> Buffer | None:
         """A stored body; None when it is not there, or not in this coding."""
         ...
 
@@ -156,7 +161,7 @@ class Store(Protocol):
         In every worker, whatever origin and query.
 
         :return: whether it was done; a store that doesn't answer keeps what it has.
-        :raises TooLong: it has more bytes than workers can tell each other, or none.
+        :raises TooLong: it has more bytes than workers tell each other, or none.
         """
         ...
 

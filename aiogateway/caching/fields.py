@@ -23,7 +23,7 @@ Directives = Mapping[str, Sequence[str | None]]
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEMBER: Final = re.compile(
-    rf'[ \t]*(?:({_TOKEN})(?:=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")?)?)?[^,"]*(?:"(?:[^"\\]|\\.)*"?[^,"]*)*(?:,|$)'
+    rf'[ \t]*(?:({_TOKEN})(?:=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")?)?)?[ \t]*([^,"]*(?:"(?:[^"\\]|\\.)*"?[^,"]*)*)(?:,|$)'
 )
 _ESCAPED: Final = re.compile(r"\\(.)")
 _DIGITS: Final = re.compile(r"[0-9]+")
@@ -50,10 +50,12 @@ def _directives(value: str) -> Directives:
     found: dict[str, list[str | None]] = {}
     at = 0
     while at < len(value) and (member := _MEMBER.match(value, at)) is not None:
-        name, token, quoted = member.groups()
+        name, token, quoted, behind = member.groups()
         if name is not None:
             argument = _ESCAPED.sub(r"\1", quoted) if quoted is not None else token
-            found.setdefault(name.lower(), []).append(argument)
+            found.setdefault(name.lower(), []).append("" if behind else argument)
+        if '"' in behind:  # where a directive ends can't be told, and any may be in there
+            found.setdefault("no-store", []).append(None)
         at = member.end()
     return found
 

@@ -28,19 +28,21 @@ class Stored(NamedTuple):
     :ivar body: None for the one that is stored.
     :ivar status: of the answer to what was sent.
     :ivar kept: whether the store has it.
+    :ivar first: for the client that asked first: with what the answer keeps from all others.
     """
 
     entry: Entry
     body: bytes | None
     status: int
     kept: bool
+    first: Entry
 
 
 class Shared(NamedTuple):
     """An answer on its way, for all that joined.
 
     :ivar entry: what is to be stored of it.
-    :ivar lines: as they go to a client.
+    :ivar lines: as they go to the client that asked first; all others get those of `entry`.
     :ivar sized: whether the size in `entry` is known.
     :ivar status: of the answer to what was sent.
     :ivar kept: whether the store has it.
@@ -111,17 +113,23 @@ class Flight:
         """Say what becomes of it."""
         self._outcome.set_result(outcome)
 
-    def suits(self, source: str, selecting: Selecting, alike: tuple[str, ...]) -> bool:
+    def suits(self, source: str, selecting: Selecting, alike: tuple[str, ...], now: float) -> bool:
         """Whether its answer may be one for such a request, as far as that is known.
 
+        Who comes after its head gets it as if it was stored: while it is fresh, unless it must be validated each time.
+
         :param alike: names of fields that answers of this URI were selected by.
+        :param now: seconds since the epoch.
         """
         if source != self.asked.source or (self._task is not None and self._task.cancelling()):
             return False
         if not self._outcome.done():
             return all(selecting(name) == self.asked.selecting(name) for name in alike)
         outcome = self._known()
-        return isinstance(outcome, Shared) and outcome.stream.whole and matches(outcome.entry, source, selecting)
+        if not isinstance(outcome, Shared) or not outcome.stream.whole:
+            return False
+        entry = outcome.entry
+        return not entry.freshness.validate and entry.ttl(now) > 0 and matches(entry, source, selecting)
 
     def _known(self) -> Outcome | None:
         """What became of it, if that is known and something did."""

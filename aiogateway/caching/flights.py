@@ -18,7 +18,7 @@ from aiogateway.caching.conditions import renewed
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Alone, Failed, Flight, Shared, Stored
 from aiogateway.caching.inquiry import Inquiry
-from aiogateway.caching.storing import Asked, Selecting, entry_of
+from aiogateway.caching.storing import ANEW, Asked, Selecting, entry_of, lines_without
 from aiogateway.caching.stream import Reader, Stream
 from aiogateway.compression import Compression, Piecewise
 from aiogateway.errors import Problem
@@ -72,14 +72,19 @@ class Flights:
 
         :param alike: names of fields that answers of this URI were selected by, as far as that is known.
         """
+        now = self._clock()
         for flight in self._under_way.get(key, ()):
-            if flight.suits(source, selecting, alike):
+            if flight.suits(source, selecting, alike, now):
                 return flight
         return None
 
     def forget(self, key: Key) -> None:
         """Nobody joins what is under way for a URI any more."""
         self._under_way.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Nobody joins what is under way any more."""
+        self._under_way.clear()
 
     def begin(self, flight: Flight, asking: Asking, *, joinable: bool = True) -> None:
         """Send what a flight is about.
@@ -110,17 +115,16 @@ class Flights:
 
     async def _fly(self, flight: Flight, asking: Asking, since: int) -> None:
         """:param since: the store's mark."""
-        record = flight.inquiry.record
         try:
             response = await self._answer(flight, asking)
-            record.status = 304 if response is None else response.status
+            flight.inquiry.record.status = 304 if response is None else response.status
         except Problem as problem:
-            record.code = problem.code
+            flight.inquiry.record.code = problem.code
             flight.settle(Failed(problem))
             return
         finally:
             if flight.inquiry.heard is None:
-                self._unclaimed(record)
+                self._unclaimed(flight.inquiry.record)
         if response is None:
             return
         received = self._clock()
@@ -144,7 +148,7 @@ class Flights:
         fresh = renewed(stale, message.headers, lines, flight.asked, self._clock())
         if fresh is not None:
             await self._store.renew(flight.key, stale, fresh)
-            flight.settle(Stored(fresh, None, 304, kept=True))
+            flight.settle(Stored(fresh, None, 304, True, fresh))
             return None
         await self._store.remove(flight.key, stale)
         flight.inquiry = Inquiry(flight.inquiry, (), plain=asking.plain)
@@ -201,7 +205,8 @@ class Flights:
         entry = head.sized(len(body))
         kept = await self._store.keep(flight.key, entry, body, since)
         if stream is None:
-            flight.settle(Stored(entry, body, response.status, kept))
+            first = entry.saying(lines_without(b"\r\n".join(response.lines), ANEW))
+            flight.settle(Stored(entry, body, response.status, kept, first))
 
     def _stream(self, flight: Flight, size: int) -> Stream:
         """A stream for a body; where there is no room for all of it, its readers wait for each other."""

@@ -15,6 +15,7 @@ from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Flight, Shared
 from aiogateway.caching.flights import Flights
 from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
+from aiogateway.linux import Buffer
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
@@ -51,7 +52,7 @@ class Giving:
         return await self._give(request, key, entry, line, None, plain=plain)
 
     async def stored(
-        self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: bytes | None = None
+        self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: Buffer | None = None
     ) -> Response | None:
         """What is stored, for a client, after the upstream was asked; None when the body isn't there any more.
 
@@ -59,13 +60,15 @@ class Giving:
         :param plain: whether what is stored may be encoded for the client.
         :param body: if it is at hand.
         """
+        return await self._give(request, key, entry, self.aged(entry, line), body, plain=plain)
+
+    def aged(self, entry: Entry, lines: bytes) -> bytes:
+        """Lines with the age of an entry that has one: it is not from the service just now (RFC 9111 section 5.1)."""
         age = int(entry.age(self._clock()))
-        # RFC 9111 section 5.1: an age says that the answer is not from the service just now.
-        told = b"%b\r\nAge: %d" % (line, age) if age else line
-        return await self._give(request, key, entry, told, body, plain=plain)
+        return b"%b\r\nAge: %d" % (lines, age) if age else lines
 
     async def _give(
-        self, request: Request, key: Key, entry: Entry, line: bytes, body: bytes | None, *, plain: bool
+        self, request: Request, key: Key, entry: Entry, line: bytes, body: Buffer | None, *, plain: bool
     ) -> Response | None:
         """:param line: beside those that are stored."""
         headers = request.headers
@@ -92,7 +95,7 @@ class Giving:
         choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
         return self._compression.coding(choice, size)
 
-    async def _body(self, key: Key, entry: Entry, coding: str, plain: bytes | None) -> bytes | None:
+    async def _body(self, key: Key, entry: Entry, coding: str, plain: Buffer | None) -> Buffer | None:
         """A body in a coding: encoded for the first who takes that, and kept for all others.
 
         :param plain: if it is at hand.
@@ -111,12 +114,12 @@ class Giving:
             task.add_done_callback(lambda _: self._encoding.pop((entry.id, coding)))
         return await asyncio.shield(task)
 
-    async def _encode(self, key: Key, entry: Entry, coding: str, plain: bytes) -> bytes:
+    async def _encode(self, key: Key, entry: Entry, coding: str, plain: Buffer) -> bytes:
         encoded = await self._compression.encode(coding, plain)
         await self._store.keep_coded(key, entry, coding, encoded)
         return encoded
 
-    def _part(self, entry: Entry, lines: list[bytes], body: bytes, part: Part) -> Response:
+    def _part(self, entry: Entry, lines: list[bytes], body: Buffer, part: Part) -> Response:
         """RFC 9110 sections 15.3.7 and 15.5.17."""
         if part.first == part.end:
             return StoredAnswer(416, [*lines[1:], b"Content-Range: bytes */%d" % entry.size], b"", 0)

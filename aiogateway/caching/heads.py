@@ -20,8 +20,8 @@ def written(entry: Entry) -> bytes:
     """An entry as bytes."""
     head: dict[str, Any] = {name: getattr(entry, name) for name in _NAMES}
     head |= {name: _out(head[name]) for name in _TEXTS}
-    head["freshness"] = list(entry.freshness)
     head["lines"] = entry.lines.decode("latin-1")
+    head["freshness"] = [*entry.freshness]
     head["vary"] = [[_out(name), _out(digest)] for name, digest in entry.vary]
     head["tags"] = [_out(tag) for tag in entry.tags]
     return orjson.dumps(head)
@@ -43,6 +43,11 @@ def _entry(head: dict[str, Any]) -> Entry:
     lifetime, age, validate, strict, revalidating, if_error = head["freshness"]
     return Entry(
         id=_in(head["id"]),
+        source=_in(head["source"]),
+        etag=_in(head["etag"]),
+        modified=_in(head["modified"]),
+        received=_seconds(head["received"]),
+        until=_seconds(head["until"]),
         status=_whole(head["status"]),
         lines=_text(head["lines"]).encode("latin-1"),
         vary=tuple((_in(name), _in(digest)) for name, digest in head["vary"]),
@@ -54,11 +59,6 @@ def _entry(head: dict[str, Any]) -> Entry:
             _seconds(revalidating),
             _seconds(if_error),
         ),
-        source=_in(head["source"]),
-        etag=_in(head["etag"]),
-        modified=_in(head["modified"]),
-        received=_seconds(head["received"]),
-        until=_seconds(head["until"]),
         encodable=head["encodable"] is True,
         size=_whole(head["size"]),
         tags=tuple(map(_in, head["tags"])),

@@ -52,7 +52,7 @@ class Inquiry(Request):
             setattr(self, name, getattr(request, name))
         self.method = "GET"
         self.due = []
-        self.heard: Request | None = request
+        self.heard: Request | None = request.heard if isinstance(request, Inquiry) else request
         self.record = Record(request.record.started)
         self.record.route = request.record.route
         dropped = CONDITIONAL | {b"accept-encoding"} if plain else CONDITIONAL

@@ -5,8 +5,6 @@ Owns the answers, by key and variant. Rules:
 - What is given up when room is needed is one variant with all its bodies (`eviction`).
 - A variant weighs what the C library sets aside for its bodies, its head and its key, and `OVERHEAD` for the objects
   around them.
-- Bodies of all sizes come and go, and the C library finds no use for many of the holes between them: they go back to
-  the system whenever a sixteenth of the room was given up. That takes about a millisecond for 64 MiB.
 - What other workers dropped or purged is forgotten before anything is found (`notices`).
 """
 
@@ -21,14 +19,12 @@ from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.eviction import Item, Queues
 from aiogateway.caching.notices import DROP, Notice, Notices, name_of
 from aiogateway.compression import IDENTITY
+from aiogateway.linux import Buffer
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
 # Bytes of a variant's objects, its places in dicts and queues, and its ghost: measured (`benchmarks.cache_memory`).
 OVERHEAD: Final = 1600
-# The share of the room, and the bytes at least, that are given up before the heap is trimmed.
-_TRIMMED: Final = 1 / 16
-_TRIMMED_AT_LEAST: Final = 1 << 20
 # Bytes up to which Python sets memory aside itself, and those the C library adds to what it does.
 _SMALL: Final = 512
 _OF_MALLOC: Final = 8
@@ -37,6 +33,8 @@ _GRAIN: Final = 16
 
 def set_aside(thing: object) -> int:
     """Bytes that are taken from the system for an object without what it refers to."""
+    if isinstance(thing, memoryview):  # of pages mapped for it
+        return -(-thing.nbytes // linux.PAGE) * linux.PAGE
     size = sys.getsizeof(thing)
     return -(-(size if size <= _SMALL else size + _OF_MALLOC) // _GRAIN) * _GRAIN
 
@@ -44,11 +42,11 @@ def set_aside(thing: object) -> int:
 class _Uri:
     """What is kept of a key: its variants, newest first."""
 
-    __slots__ = ("name", "path", "variants")
+    __slots__ = ("key", "name", "variants")
 
-    def __init__(self, name: bytes, path: str) -> None:
+    def __init__(self, key: Key, name: bytes) -> None:
+        self.key = key
         self.name = name
-        self.path = path
         self.variants: list[_Variant] = []
 
 
@@ -57,16 +55,16 @@ class _Variant(Item):
 
     __slots__ = ("bodies", "entry", "uri")
 
-    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, bytes]) -> None:
+    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, Buffer]) -> None:
         self.uri = uri
         self.entry = entry
         self.bodies = bodies
         super().__init__(hash((uri.name, entry.vary, entry.source)), self.weight_with(entry, bodies), entry.until)
 
-    def weight_with(self, entry: Entry, bodies: dict[str, bytes]) -> int:
+    def weight_with(self, entry: Entry, bodies: dict[str, Buffer]) -> int:
         """Bytes it would weigh."""
-        weight = OVERHEAD + set_aside(self.uri.path)
-        for text in (entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
+        weight = OVERHEAD + set_aside(self.uri.key)
+        for text in (*self.uri.key, entry.id, entry.lines, entry.source, entry.etag, entry.modified, *entry.tags):
             weight += set_aside(text)
         for name, digest in entry.vary:
             weight += set_aside((name, digest)) + set_aside(name) + set_aside(digest)
@@ -87,10 +85,9 @@ class MemoryStore:
         self._clock = clock
         self._notices = notices
         self._seen = notices.mark()
-        self._uris: dict[bytes, _Uri] = {}
+        self._uris: dict[Key, _Uri] = {}
+        self._by_name: dict[bytes, _Uri] = {}
         self._queues: Queues[_Variant] = Queues(max_bytes)
-        self._untrimmed = 0
-        self._trimmed_at = max(int(max_bytes * _TRIMMED), _TRIMMED_AT_LEAST)
 
     @property
     def weight(self) -> int:
@@ -109,13 +106,18 @@ class MemoryStore:
         """See `Store`."""
         if self._notices.mark() != self._seen:
             self._heed()
-        uri = self._uris.get(name_of(key))
+        uri = self._uris.get(key)
         if uri is None:
             return ()
-        now = self._clock()
-        for variant in [variant for variant in uri.variants if variant.until <= now]:
+        now, found, past = self._clock(), [], []
+        for variant in uri.variants:
+            if variant.until > now:
+                found.append(variant.entry)
+            else:
+                past.append(variant)
+        for variant in past:
             self._remove(variant)
-        return [variant.entry for variant in uri.variants]
+        return found
 
     def used(self, key: Key, entry: Entry) -> None:
         """See `Store`."""
@@ -123,7 +125,7 @@ class MemoryStore:
         if variant is not None:
             self._queues.used(variant)
 
-    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> bytes | None:
+    async def body(self, key: Key, entry: Entry, coding: str = IDENTITY) -> Buffer | None:
         """See `Store`."""
         variant = self._variant(key, entry)
         return None if variant is None else variant.bodies.get(coding)
@@ -136,14 +138,14 @@ class MemoryStore:
             return False
         if self._notices.told(since, name, key.path, entry.tags):
             return False
-        uri = self._uris.get(name) or _Uri(name, key.path)
-        variant = _Variant(uri, entry, {IDENTITY: body})
+        uri = self._uris.get(key) or _Uri(key, name)
+        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)})
         if variant.weight > self._queues.room:
             return False
         before = self._take_out(uri, entry)
         self._give_up(self._queues.add(variant, now, before))
         # The last that was given up may have been this key's last.
-        self._uris[name] = uri
+        self._uris[key] = self._by_name[name] = uri
         uri.variants.insert(0, variant)
         for old in uri.variants[MOST_VARIANTS:]:
             self._remove(old)
@@ -153,7 +155,7 @@ class MemoryStore:
         """See `Store`."""
         variant = self._variant(key, entry)
         if variant is not None and len(body) <= self._max_object:
-            self._change(variant, variant.entry, {**variant.bodies, coding: body})
+            self._change(variant, variant.entry, {**variant.bodies, coding: linux.apart(body)})
 
     async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
         """See `Store`."""
@@ -190,7 +192,7 @@ class MemoryStore:
         self._forget_all()
 
     def _variant(self, key: Key, entry: Entry) -> _Variant | None:
-        uri = self._uris.get(name_of(key))
+        uri = self._uris.get(key)
         if uri is not None:
             for variant in uri.variants:
                 if variant.entry.id == entry.id:
@@ -205,7 +207,7 @@ class MemoryStore:
                 return variant
         return None
 
-    def _change(self, variant: _Variant, entry: Entry, bodies: dict[str, bytes]) -> None:
+    def _change(self, variant: _Variant, entry: Entry, bodies: dict[str, Buffer]) -> None:
         """Have a variant hold something else; what is too heavy for the store is held no longer, or not at all."""
         weight = variant.weight_with(entry, bodies)
         if weight > self._queues.room:
@@ -225,12 +227,7 @@ class MemoryStore:
             uri = variant.uri
             uri.variants.remove(variant)
             if not uri.variants:
-                del self._uris[uri.name]
-            self._untrimmed += variant.weight
-            variant.bodies = {}  # whoever gave it up may hold it yet
-        if self._untrimmed >= self._trimmed_at:
-            self._untrimmed = 0
-            linux.trim_heap()
+                del self._uris[uri.key], self._by_name[uri.name]
 
     def _heed(self) -> None:
         """Forget what was told since the last look."""
@@ -246,14 +243,15 @@ class MemoryStore:
 
     def _covered(self, notice: Notice) -> Iterator[_Variant]:
         if notice.kind == DROP:
-            uris = [self._uris[notice.what]] if notice.what in self._uris else []
+            uris = [self._by_name[notice.what]] if notice.what in self._by_name else []
         else:
             uris = list(self._uris.values())
         for uri in uris:
             for variant in uri.variants:
-                if notice.covers(uri.name, uri.path, variant.entry.tags):
+                if notice.covers(uri.name, uri.key.path, variant.entry.tags):
                     yield variant
 
     def _forget_all(self) -> None:
         self._uris.clear()
+        self._by_name.clear()
         self._queues = Queues(self._queues.room)

@@ -128,8 +128,15 @@ def kept_lines(lines: bytes, headers: Headers) -> bytes:
 
     :param lines: as they go to a client: hop-by-hop fields are gone, and what `Connection` named.
     """
-    left_out = ANEW | withheld(said(headers).directives)
-    return b"\r\n".join(line for line in lines.split(b"\r\n") if name_of(line) not in left_out)
+    return lines_without(lines, ANEW | withheld(said(headers).directives))
+
+
+def lines_without(lines: bytes, names: frozenset[bytes]) -> bytes:
+    """A head's lines, less those of some fields.
+
+    :param names: in lower case.
+    """
+    return b"\r\n".join(line for line in lines.split(b"\r\n") if name_of(line) not in names)
 
 
 def name_of(line: bytes) -> bytes:
@@ -165,7 +172,7 @@ def entry_of(
         return None
     freshness = freshness_of(status, headers, asked.at, received, asked.by_route)
     etag, modified = headers.get(ETAG, ""), headers.get(LAST_MODIFIED, "")
-    if entity_tags([etag]) != [etag]:
+    if etag == "*" or entity_tags([etag]) != [etag]:
         etag = ""
     if freshness.lifetime <= freshness.age and not (
         etag or modified or freshness.while_revalidating or freshness.if_error

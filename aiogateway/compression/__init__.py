@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from aiogateway.compression.compression import Compression, Piecewise
-from aiogateway.compression.negotiation import IDENTITY, Choice, choose
-from aiogateway.compression.policy import encoded_lines, varying, weakened
+from aiogateway.compression.negotiation import CODINGS, IDENTITY, Choice, choose
+from aiogateway.compression.policy import encoded_lines, forbids_coding, varying, weakened
 
-__all__ = ["IDENTITY", "Choice", "Compression", "Piecewise", "choose", "encoded_lines", "varying", "weakened"]
+__all__ = [
+    "CODINGS",
+    "IDENTITY",
+    "Choice",
+    "Compression",
+    "Piecewise",
+    "choose",
+    "encoded_lines",
+    "forbids_coding",
+    "varying",
+    "weakened",
+]

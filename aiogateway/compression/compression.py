@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from aiogateway.compression.encoders import ENCODERS, Encoder
 from aiogateway.compression.negotiation import IDENTITY, Choice
 from aiogateway.compression.policy import Headers, fitting, may_encode
+from aiogateway.linux import Buffer
 from aiogateway.metrics import Metrics, families
 from aiogateway.settings import Settings
 
-# Bytes that are encoded at once on the loop: less than half a millisecond in any coding. What is encoded once for
-# many takes longer.
+# Bytes that are encoded at once on the loop: less than half a millisecond in any coding. Of what is encoded once for
+# many, which takes longer, fewer.
 ON_LOOP: Final = 64 * 1024
-ON_LOOP_THOROUGH: Final = 8 * 1024
-# Encoders alive at once; each holds up to 160 KiB.
+ON_LOOP_THOROUGH: Final = 4 * 1024
+# Bytes from which a chunk is worth the way to a thread: that costs more than encoding the little that there is.
+LARGE: Final = 384 * 1024
+# Encoders alive at once; each holds up to 366 KiB.
 MOST: Final = 512
 THREADS: Final = 2
+
+T = TypeVar("T", bytes, Buffer)
 
 
 class Compression:
@@ -53,9 +58,10 @@ class Compression:
         """A whole body in a coding; for one of no more than `ON_LOOP` bytes."""
         return ENCODERS[coding].whole(body)
 
-    async def encode(self, coding: str, body: bytes) -> bytes:
+    async def encode(self, coding: str, body: Buffer) -> bytes:
         """A whole body in a coding, once for many."""
-        return await self._run(ENCODERS[coding].thorough, body, ON_LOOP_THOROUGH)
+        work = ENCODERS[coding].thorough
+        return work(body) if len(body) <= ON_LOOP_THOROUGH else await self._in_thread(work, body)
 
     def piecewise(self, coding: str) -> Piecewise | None:
         """An encoder for a body that flows, which whoever gets it closes; None when there are too many."""
@@ -63,14 +69,12 @@ class Compression:
             self._skipped.events += 1
             return None
         self._alive += 1
-        return Piecewise(ENCODERS[coding].encoder(), self._run, self._gone)
+        return Piecewise(ENCODERS[coding].encoder(), self._in_thread, self._gone)
 
     def _gone(self) -> None:
         self._alive -= 1
 
-    async def _run(self, work: Callable[[bytes], bytes], data: bytes, most: int = ON_LOOP) -> bytes:
-        if len(data) <= most:
-            return work(data)
+    async def _in_thread(self, work: Callable[[T], bytes], data: T) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, data)
 
 
@@ -80,21 +84,41 @@ class Piecewise:
     def __init__(
         self,
         encoder: Encoder,
-        run: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]],
+        in_thread: Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]],
         gone: Callable[[], None],
     ) -> None:
         self._encoder = encoder
-        self._run = run
+        self._in_thread = in_thread
         self._gone = gone
         self._closed = False
+        # Bytes that may still have to be encoded: zstd gathers 128 KiB before it does anything. No more than `ON_LOOP`,
+        # so that neither a flush nor the end holds the loop for longer than a piece does.
+        self._held = 0
 
     async def feed(self, chunk: bytes, *, late: bool) -> bytes:
         """What can be sent after a chunk.
 
         :param late: whether nothing more is at hand: then the client can read all of it.
         """
-        encoded = await self._run(self._encoder.feed, chunk)
-        return encoded + self._encoder.flush() if late else encoded
+        if len(chunk) > LARGE:
+            self._held = 0
+            return await self._in_thread(self._feed_and_flush, chunk)
+        encoder, pieces = self._encoder, []
+        for at in range(0, len(chunk), ON_LOOP):
+            piece = chunk[at : at + ON_LOOP]
+            if self._held + len(piece) > ON_LOOP:
+                pieces.append(encoder.flush())
+                self._held = 0
+                await asyncio.sleep(0)  # others have their turn
+            pieces.append(encoder.feed(piece))
+            self._held += len(piece)
+        if late:
+            pieces.append(encoder.flush())
+            self._held = 0
+        return b"".join(pieces)
+
+    def _feed_and_flush(self, chunk: bytes) -> bytes:
+        return self._encoder.feed(chunk) + self._encoder.flush()
 
     def finish(self) -> bytes:
         """The end of the body."""

@@ -15,6 +15,8 @@ from typing import Final, Protocol
 import brotli
 from isal import isal_zlib
 
+from aiogateway.linux import Buffer
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -95,7 +97,7 @@ class Coding:
 
     encoder: Callable[[], Encoder]
     whole: Callable[[bytes], bytes]
-    thorough: Callable[[bytes], bytes]
+    thorough: Callable[[Buffer], bytes]
 
 
 ENCODERS: Final[dict[str, Coding]] = {

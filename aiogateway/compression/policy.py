@@ -55,7 +55,12 @@ def may_encode(status: int, headers: Headers, fits: Callable[[str], bool]) -> bo
         return False
     if CONTENT_ENCODING in headers or CONTENT_RANGE in headers:
         return False
-    return not (CACHE_CONTROL in headers and any(map(_NO_TRANSFORM.search, headers.getall(CACHE_CONTROL))))
+    return not forbids_coding(headers)
+
+
+def forbids_coding(headers: Headers) -> bool:
+    """Whether an answer is to stay as it is (`no-transform`, RFC 9111 section 5.2.2.6)."""
+    return CACHE_CONTROL in headers and any(map(_NO_TRANSFORM.search, headers.getall(CACHE_CONTROL)))
 
 
 def varying(headers: Headers) -> bytes | None:

@@ -91,6 +91,8 @@ def encoded(response: Response, request: Request, compression: Compression, *, t
         # It names the answer that the client has, which may be one that was encoded (RFC 9110 section 15.4.5).
         if ETAG in headers and f"W/{headers[ETAG]}" in request.headers.get(IF_NONE_MATCH, ""):
             response.lines = [weakened(b"\r\n".join(response.lines))]
+            if not told and (line := varying(headers)) is not None:
+                response.lines.append(line)
         return response
     choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
     length = headers.get(CONTENT_LENGTH)

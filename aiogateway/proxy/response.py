@@ -19,6 +19,7 @@ import orjson
 from aiohttp.hdrs import CONTENT_LENGTH
 
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
+from aiogateway.linux import Buffer
 from aiogateway.proxy.exchange import Exchange, write_chunk
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
@@ -44,7 +45,7 @@ class Response:
 
     __slots__ = ("_pace", "body", "close", "keep_alive", "lines", "request", "status", "stream_idle")
 
-    def __init__(self, status: int, lines: list[bytes], body: bytes = b"", *, close: bool = False) -> None:
+    def __init__(self, status: int, lines: list[bytes], body: Buffer = b"", *, close: bool = False) -> None:
         self.status = status
         self.lines = lines
         self.body = body
@@ -82,7 +83,7 @@ class Response:
 
     def in_full(self) -> bytes:
         """Head and body of an answer that ends its connection, for where there is no request."""
-        return self.head(b"Connection: close\r\n\r\n") + self.body
+        return b"".join((self.head(b"Connection: close\r\n\r\n"), self.body))
 
     async def wait_for_client(self) -> None:
         """Wait while the client reads; one that reads too slowly is cut off."""
@@ -103,7 +104,7 @@ class Response:
         if request.method == "HEAD":
             request.write(head)
         else:
-            request.write(head + self.body)
+            request.write(b"".join((head, self.body)))
             request.record.bytes_out = len(self.body)
         if request.must_wait:
             await self.wait_for_client()

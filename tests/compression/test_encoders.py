@@ -42,7 +42,11 @@ class Unbrotli:
         self._decompressor = brotli.Decompressor()
 
     def feed(self, data: bytes) -> bytes:
-        return bytes(self._decompressor.process(data))
+        read = piece = self._decompressor.process(data)
+        while piece and not self._decompressor.is_finished():  # it gives 32 KiB at a time
+            piece = self._decompressor.process(b"")
+            read += piece
+        return bytes(read)
 
 
 DECODERS: dict[str, Callable[[], Any]] = {"gzip": Gunzip, "zstd": Unzstd, "br": Unbrotli}

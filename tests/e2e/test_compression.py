@@ -167,6 +167,7 @@ def test_a_client_that_has_the_encoded_answer_is_told_so(gateway: Gateway, backe
     first = ask(gateway, path, ALL)
     second = ask(gateway, path, ALL, f"If-None-Match: {first.value('etag')}")
     assert (first.value("etag"), second.status, second.value("etag")) == ('W/"a"', 304, 'W/"a"')
+    assert second.values("vary") == first.values("vary")
 
 
 def test_an_old_client_reads_to_the_end_of_the_connection(gateway: Gateway, backend: Backend) -> None:

@@ -60,15 +60,18 @@ def bodies() -> Bodies:
 def tools(**environ: str) -> Iterator[tuple[Settings, Tools]]:
     """Settings, and what guards work with, nothing of it started."""
     settings = read({"JWT_SECRET": SECRET, **environ})
-    with (
-        contextlib.closing(SharedCounters(capacity=1000)) as counters,
-        contextlib.closing(Notices(alone=True)) as notices,
-    ):
+    with contextlib.closing(SharedCounters(capacity=1000)) as counters:
         limiter = Limiter(counters, None)
         metrics = Metrics()
         encoding = Compression(settings, metrics)
-        store = MemoryStore(1 << 22, 1 << 20, time.time, notices)
-        cache = Cache(store, encoding, metrics, 1 << 20, time.time, lambda record: None)
+        cache = Cache(
+            MemoryStore(1 << 20, 1 << 20, time.time, Notices(alone=True)),
+            encoding,
+            metrics,
+            1 << 20,
+            time.time,
+            lambda record: None,
+        )
         yield settings, Tools(bodies(), cache, encoding, limiter, metrics, Recaptcha(settings), verifier_from(settings))
 
 

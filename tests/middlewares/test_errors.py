@@ -34,7 +34,7 @@ async def test_a_problem_becomes_its_answer() -> None:
     response = await answered(Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),)))
     assert response.status == 405
     assert b"Allow: GET, HEAD" in response.lines and b"Content-Type: application/problem+json" in response.lines
-    body = json.loads(response.body)
+    body = json.loads(bytes(response.body))
     assert (body["code"], body["request_id"]) == ("method_not_allowed", "r-1")
 
 
@@ -46,8 +46,8 @@ async def test_a_client_that_left_is_499(exc: Exception) -> None:
 async def test_anything_else_is_500_and_only_the_log_knows_more() -> None:
     with capture_logs() as logged:
         response = await answered(ValueError("secret inner message"))
-    assert (response.status, json.loads(response.body)["code"]) == (500, "internal")
-    assert b"secret" not in response.body
+    assert (response.status, json.loads(bytes(response.body))["code"]) == (500, "internal")
+    assert b"secret" not in bytes(response.body)
     assert [(line["request_id"], line["log_level"]) for line in logged] == [("r-1", "error")]
 
 

@@ -12,13 +12,14 @@ give what should be gone. It needs one server, or one with replicas: a cluster w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from aiogateway.caching import heads
 from aiogateway.caching import redis_keys as keys
 from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.notices import Notices, name_of, purgeable
+from aiogateway.caching.redis_purging import Purging
 from aiogateway.caching.redis_server import READ, WRITE, Server
 from aiogateway.compression import IDENTITY
 from aiogateway.metrics.tallies import Count
@@ -27,11 +28,8 @@ from aiogateway.metrics.tallies import Count
 MOST_VARIANTS: Final = 32
 # Drops that are made up for one by one; when there are more, everything is dropped.
 MOST_OWED: Final = 1000
-# Keys that are forgotten at a time, and milliseconds of the longest expiry: ten years.
-_BATCH: Final = 100
+# Milliseconds of the longest expiry: ten years.
 _LONGEST: Final = 10 * 365 * 86_400_000
-
-NOTHING: Final[Mapping[bytes, Sequence[bytes]]] = {}
 
 
 class RedisStore:
@@ -47,6 +45,7 @@ class RedisStore:
 
     def __init__(self, url: str, max_object: int, clock: Callable[[], float], notices: Notices, faults: Count) -> None:
         self._server = Server(url, faults)
+        self._purging = Purging(self._server)
         self._max_object = max_object
         self._clock = clock
         self._notices = notices
@@ -85,6 +84,7 @@ class RedisStore:
         name = name_of(key)
         if len(body) > self._max_object or self._lasts(entry) <= 0 or self._refused(name, key, entry, since):
             return False
+        head = heads.written(entry)
 
         async def work(client: Any) -> bool:
             before = await client.hgetall(keys.uri(name))
@@ -99,7 +99,7 @@ class RedisStore:
                     pipe.hdel(keys.uri(name), *gone)
                 if ids:
                     pipe.unlink(*(keys.body_of(id) for id in ids))
-                self._write_head(pipe, key, name, entry)
+                self._write_head(pipe, key, name, entry, head)
                 await pipe.execute()
             return True
 
@@ -120,7 +120,7 @@ class RedisStore:
 
     async def renew(self, key: Key, entry: Entry, renewed: Entry) -> None:
         """See `Store`."""
-        name = name_of(key)
+        name, head = name_of(key), heads.written(renewed)
 
         async def work(client: Any) -> None:
             known = heads.read(await client.hget(keys.uri(name), keys.variant(entry)) or b"")
@@ -130,7 +130,7 @@ class RedisStore:
                 if keys.variant(renewed) != keys.variant(entry):
                     pipe.hdel(keys.uri(name), keys.variant(entry))
                 pipe.pexpire(keys.body(entry), self._lasts(renewed))
-                self._write_head(pipe, key, name, renewed)
+                self._write_head(pipe, key, name, renewed, head)
                 await pipe.execute()
 
         await self._server.ask(WRITE, work, None)
@@ -160,9 +160,9 @@ class RedisStore:
         self._notices.purge(path=path, tag=tag)
         done = True
         if path is not None:
-            done = await self._purge_path(purgeable(path))
+            done = await self._purging.path(purgeable(path))
         if tag is not None:
-            done = await self._purge_tag(keys.tag(tag)) and done
+            done = await self._purging.tag(tag) and done
         return done
 
     async def close(self) -> None:
@@ -170,80 +170,20 @@ class RedisStore:
         await self._server.close()
 
     async def _drop(self, name: bytes) -> None:
-        if not await self._forget([name]) and len(self._owed) <= MOST_OWED:
+        if not await self._purging.forget([name]) and len(self._owed) <= MOST_OWED:
             self._owed.add(name)
 
     async def _pay(self) -> bool:
         """Make up for drops that failed; whether that went well."""
         owed = set(self._owed)
-        paid = await self._purge_path(b"*") if len(owed) > MOST_OWED else await self._forget(owed)
+        paid = await self._purging.path(b"*") if len(owed) > MOST_OWED else await self._purging.forget(owed)
         if paid:
             self._owed -= owed
         return paid
 
-    async def _purge_path(self, pattern: bytes) -> bool:
-        """Forget what is under a path; whether that went well."""
-        wild = pattern.endswith(b"*")
-        glob = b"?" * 32 + b":" + keys.literally(pattern.removesuffix(b"*")) + b"*" * wild
-        cursor = 0
-        while True:
-
-            async def work(client: Any, at: int = cursor) -> Any:
-                return await client.zscan(keys.PATHS, at, match=glob, count=_BATCH)
-
-            looked = await self._server.ask(READ, work, None)
-            if looked is None:
-                return False
-            cursor, found = looked
-            if not await self._forget(keys.names_in(member for member, _ in found)):
-                return False
-            if not cursor:
-                return True
-
-    async def _purge_tag(self, tag: bytes) -> bool:
-        """Forget what has a tag, and what else its keys have; whether that went well."""
-        nothing: list[bytes] = []
-        while True:
-
-            async def work(client: Any) -> Any:
-                return await client.zrange(tag, 0, _BATCH - 1)
-
-            found = await self._server.ask(READ, work, None)
-            if not found:
-                return bool(found == nothing)
-            if not await self._forget(keys.names_in(found), {tag: found}):
-                return False
-
-    async def _forget(self, names: Collection[bytes], members: Mapping[bytes, Sequence[bytes]] = NOTHING) -> bool:
-        """Forget some keys, at best all; whether that went well.
-
-        :param members: what indexes are to lose too.
-        """
-        ordered = list(names)
-
-        async def work(client: Any) -> bool:
-            async with client.pipeline(transaction=False) as pipe:
-                for name in some:
-                    pipe.hvals(keys.uri(name))
-                values = await pipe.execute()
-            known = [entry for each in values for entry in map(heads.read, each) if entry is not None]
-            async with client.pipeline() as pipe:
-                if some:
-                    pipe.unlink(*map(keys.uri, some), *map(keys.body, known))
-                for index, lost in members.items():
-                    pipe.zrem(index, *lost)
-                await pipe.execute()
-            return True
-
-        for start in range(0, len(ordered) or bool(members), _BATCH):
-            some = ordered[start : start + _BATCH]
-            if not await self._server.ask(WRITE, work, False):
-                return False
-        return True
-
-    def _write_head(self, pipe: Any, key: Key, name: bytes, entry: Entry) -> None:
+    def _write_head(self, pipe: Any, key: Key, name: bytes, entry: Entry, head: bytes) -> None:
         lasts, now = self._lasts(entry), self._clock()
-        pipe.hset(keys.uri(name), keys.variant(entry), heads.written(entry))
+        pipe.hset(keys.uri(name), keys.variant(entry), head)
         path = key.path.encode("utf-8", "surrogateescape")
         sets = {
             keys.PATHS: name.hex().encode() + b":" + path,

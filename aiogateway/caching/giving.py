@@ -16,6 +16,7 @@ from aiogateway.caching.flight import Flight, Shared
 from aiogateway.caching.flights import Flights
 from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
 from aiogateway.linux import Buffer
+from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
@@ -122,7 +123,7 @@ class Giving:
     def _part(self, entry: Entry, lines: list[bytes], body: Buffer, part: Part) -> Response:
         """RFC 9110 sections 15.3.7 and 15.5.17."""
         if part.first == part.end:
-            return StoredAnswer(416, [*lines[1:], b"Content-Range: bytes */%d" % entry.size], b"", 0)
+            return StoredAnswer(416, [*lines[1:], date_line(), b"Content-Range: bytes */%d" % entry.size], b"", 0)
         lines.append(b"Content-Range: bytes %d-%d/%d" % (part.first, part.end - 1, entry.size))
         return StoredAnswer(206, lines, body[part.first : part.end], part.end - part.first)
 

@@ -10,7 +10,9 @@ client's connection, which is the only way to say that the answer is not complet
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -244,6 +246,16 @@ class UpstreamResponse(Response):
         if not self._shelved and self._shelf is not None and length is not None and self._shelf.take(length - taken):
             self._shelved = length - taken
         return self._shelved > 0
+
+
+@contextlib.contextmanager
+def abandoning(response: Response) -> Iterator[None]:
+    """Let go of an answer if what is done before it is given fails, or is given up."""
+    try:
+        yield
+    except BaseException:
+        response.abandon()
+        raise
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

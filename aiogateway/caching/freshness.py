@@ -161,4 +161,4 @@ def may_stand_in(freshness: Freshness, age: float, wish: Wish) -> bool:
     if freshness.strict or freshness.validate or wish.validated:
         return False
     stale = age - freshness.lifetime
-    return stale <= max(freshness.if_error, wish.if_error, wish.max_stale)
+    return stale < 0 or stale <= max(freshness.if_error, wish.if_error, wish.max_stale) > 0

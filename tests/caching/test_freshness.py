@@ -114,6 +114,8 @@ def test_a_stale_answer_needs_permission(freshness: Freshness, age: float, wish:
 @pytest.mark.parametrize(
     ("freshness", "age", "wish", "may"),
     [
+        (fresh_for(10), 9, Wish(), True),
+        (fresh_for(10), 10, Wish(), False),
         (fresh_for(10), 11, Wish(), False),
         (fresh_for(10), 10, Wish(), False),
         (fresh_for(10), 9, Wish(), True),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
+from typing import Any
 
 from aiohttp.hdrs import ACCEPT_ENCODING, RANGE
 
@@ -43,14 +44,16 @@ class Giving:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def hit(self, request: Request, key: Key, entry: Entry, age: float, *, plain: bool) -> Response | None:
+    def hit(
+        self, request: Request, key: Key, entry: Entry, age: float, *, plain: bool
+    ) -> Coroutine[Any, Any, Response | None]:
         """What is stored, for a client, without asking the upstream; None when the body isn't there any more.
 
         :param age: of it, in seconds.
         :param plain: whether what is stored may be encoded for the client.
         """
         line = hit_lines(entry.freshness.lifetime - age, age)
-        return await self._give(request, key, entry, line, None, plain=plain)
+        return self._give(request, key, entry, line, None, plain=plain)
 
     async def stored(
         self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: Buffer | None = None

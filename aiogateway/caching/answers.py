@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiogateway.caching.flight import Flight
 from aiogateway.caching.stream import Stream
 from aiogateway.errors import Problem
 from aiogateway.linux import Buffer
 from aiogateway.proxy.exchange import write_chunk
-from aiogateway.proxy.response import SMALL_ANSWER, Response, status_line
-
-# Bytes of a large stored body that are written at once.
-PIECE: Final = 64 * 1024
+from aiogateway.proxy.response import Response, status_line
 
 
 class StoredAnswer(Response):
@@ -30,24 +25,6 @@ class StoredAnswer(Response):
     def head(self, ending: bytes) -> bytes:
         framing = b"\r\n" if self._length is None else b"\r\nContent-Length: %d\r\n" % self._length
         return b"%b%b%b%b" % (status_line(self.status), b"\r\n".join(self.lines), framing, ending)
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write the whole answer, a large one no faster than the client reads: it is stored once, for all of them.
-
-        :raises ConnectionResetError: the client is gone, or had to be cut off.
-        """
-        if len(self.body) <= SMALL_ANSWER or self.request.method == "HEAD":
-            await super().write_eof(data)
-            return
-        request = self.request
-        request.write(self.head(self.connection_line()))
-        whole = memoryview(self.body)
-        for start in range(0, len(whole), PIECE):
-            piece = whole[start : start + PIECE]
-            request.write(piece)
-            request.record.bytes_out += len(piece)
-            if request.must_wait:
-                await self.wait_for_client()
 
 
 class SharedAnswer(Response):

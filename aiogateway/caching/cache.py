@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp.hdrs import IF_MATCH, IF_UNMODIFIED_SINCE, RANGE
+from aiohttp.hdrs import CONTENT_ENCODING, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE
 
 from aiogateway.caching import cache_status as status
 from aiogateway.caching.conditions import describes, has_length, renewed, validators
@@ -29,7 +30,7 @@ from aiogateway.metrics import Metrics, families
 from aiogateway.proxy.encoded_answer import encoded
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse
+from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
 
 # Statuses for which a stale answer may stand in (RFC 5861 section 4).
 ERRORS: Final = frozenset({500, 502, 503, 504})
@@ -65,17 +66,15 @@ class Cache:
         await self._giving.close()
 
     async def drop(self, key: Key) -> None:
-        """Forget what is stored of a URI, and what is under way (RFC 9111 section 4.4)."""
-        self._flights.forget(key)
+        """Forget what is stored of a URI, and store or share nothing asked for before (RFC 9111 section 4.4)."""
         await self._store.drop(key)
 
     async def purge(self, *, path: str | None = None, tag: str | None = None) -> bool:
-        """Forget what is stored under a path, or with a tag, and what is under way.
+        """Forget what is stored under a path, or with a tag, and store or share nothing asked for before.
 
         :return: whether it was done; a store that doesn't answer keeps what it has.
         :raises TooLong: it has more bytes than workers tell each other, or none.
         """
-        self._flights.forget_all()
         return await self._store.purge(path=path, tag=tag)
 
     async def answer(self, request: Request, asking: Asking) -> Response:
@@ -144,18 +143,24 @@ class Cache:
         if self._flights.find(visit.key, asked.source, asked.selecting, visit.alike) is None:
             inquiry = Inquiry(visit.request, validators(entry), plain=visit.asking.plain)
             inquiry.heard = None
-            self._flights.begin(Flight(visit.key, inquiry, asked, entry, background=True), visit.asking)
+            self._flights.begin(
+                Flight(visit.key, inquiry, asked, entry, self._store.mark(), background=True), visit.asking
+            )
 
     async def _head(self, visit: Visit) -> Response:
         """The answer to a HEAD for which the upstream has to be asked; what it says of a stored GET is noted."""
         request, entry = visit.request, visit.entry
         response = await self._go_on(request, visit.asking, visit.reason)
-        if entry is not None and isinstance(response, UpstreamResponse) and response.status == 200:
-            headers = response.exchange.message.headers
-            fresh = None
-            if describes(entry, headers) and has_length(entry, headers):
-                lines = b"\r\n".join(response.lines)
-                fresh = renewed(entry, headers, lines, visit.asked, self._clock())
+        if entry is None or not isinstance(response, UpstreamResponse) or response.status != 200:
+            return response
+        headers = response.exchange.message.headers
+        if CONTENT_ENCODING in headers:  # about another form of it than the one that is stored
+            return response
+        fresh = None
+        if describes(entry, headers) and has_length(entry, headers):
+            lines = b"\r\n".join(response.lines)
+            fresh = renewed(entry, headers, lines, visit.asked, self._clock())
+        with abandoning(response):
             if fresh is None:
                 await self._store.remove(visit.key, entry)
             else:
@@ -175,7 +180,7 @@ class Cache:
             if flight is None:
                 conditions = () if visit.entry is None else validators(visit.entry)
                 inquiry = Inquiry(visit.request, conditions, plain=visit.asking.plain)
-                flight = Flight(key, inquiry, asked, visit.entry)
+                flight = Flight(key, inquiry, asked, visit.entry, self._store.mark())
                 self._flights.begin(flight, visit.asking, joinable=not for_itself)
             flight.join()
             outcome = await self._outcome(flight, visit.request, leading=leading)
@@ -240,10 +245,14 @@ class Cache:
             age = entry.age(self._clock())
             if may_stand_in(entry.freshness, age, visit.wish):
                 line = status.forward_line(visit.reason, code, detail="stale-if-error")
-                response = await self._giving.stored(visit.request, visit.key, entry, line, plain=visit.asking.plain)
+                mine = outcome.response if leading and isinstance(outcome, Alone) else None
+                with abandoning(mine) if mine is not None else contextlib.nullcontext():
+                    response = await self._giving.stored(
+                        visit.request, visit.key, entry, line, plain=visit.asking.plain
+                    )
                 if response is not None:
-                    if leading and isinstance(outcome, Alone):
-                        outcome.response.abandon()
+                    if mine is not None:
+                        mine.abandon()
                     self._tell(visit.request, status.STALE)
                     return response
         if not leading:

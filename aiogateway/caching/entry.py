@@ -119,6 +119,10 @@ class Store(Protocol):
         """A moment, for `keep`: to be taken before the upstream is asked."""
         ...
 
+    def dropped(self, key: Key, since: int) -> bool:
+        """Whether answers of a URI have been dropped or purged since a `mark`, or may have been."""
+        ...
+
     async def find(self, key: Key) -> Sequence[Entry]:
         """Every variant of a URI, newest first."""
         ...

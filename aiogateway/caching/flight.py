@@ -75,17 +75,19 @@ class Flight:
     """:param inquiry: what is sent.
     :param asked: what decides how the answer may be kept.
     :param stale: what is stored already, and validated by this.
+    :param since: the store's mark before it was sent.
     :param background: whether it goes on though nobody waits.
     :ivar coded: its answer on its way in other codings.
     """
 
     def __init__(
-        self, key: Key, inquiry: Inquiry, asked: Asked, stale: Entry | None, *, background: bool = False
+        self, key: Key, inquiry: Inquiry, asked: Asked, stale: Entry | None, since: int, *, background: bool = False
     ) -> None:
         self.key = key
         self.inquiry = inquiry
         self.asked = asked
         self.stale = stale
+        self.since = since
         self._background = background
         self._waiting = 0
         self._reading = 0

@@ -74,17 +74,9 @@ class Flights:
         """
         now = self._clock()
         for flight in self._under_way.get(key, ()):
-            if flight.suits(source, selecting, alike, now):
+            if flight.suits(source, selecting, alike, now) and not self._store.dropped(key, flight.since):
                 return flight
         return None
-
-    def forget(self, key: Key) -> None:
-        """Nobody joins what is under way for a URI any more."""
-        self._under_way.pop(key, None)
-
-    def forget_all(self) -> None:
-        """Nobody joins what is under way any more."""
-        self._under_way.clear()
 
     def begin(self, flight: Flight, asking: Asking, *, joinable: bool = True) -> None:
         """Send what a flight is about.
@@ -93,7 +85,7 @@ class Flights:
         """
         if joinable:
             self._under_way.setdefault(flight.key, []).append(flight)
-        task = asyncio.create_task(self._fly(flight, asking, self._store.mark()))
+        task = asyncio.create_task(self._fly(flight, asking))
         self._tasks.add(task)
         flight.begin(task)
         task.add_done_callback(self._tasks.discard)
@@ -113,8 +105,7 @@ class Flights:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _fly(self, flight: Flight, asking: Asking, since: int) -> None:
-        """:param since: the store's mark."""
+    async def _fly(self, flight: Flight, asking: Asking) -> None:
         try:
             response = await self._answer(flight, asking)
             flight.inquiry.record.status = 304 if response is None else response.status
@@ -134,7 +125,7 @@ class Flights:
             if flight.inquiry.heard is None:
                 response.abandon()
             return
-        await self._bring(flight, response, head, since)
+        await self._bring(flight, response, head)
 
     async def _answer(self, flight: Flight, asking: Asking) -> Response | None:
         """The answer; None when it said that what is stored is good still, and that settled it."""
@@ -170,7 +161,7 @@ class Flights:
         encodable = asking.plain and self._compression.may_encode(response.status, message.headers)
         return entry_of(response.status, message.headers, lines, asked, received, size=size, encodable=encodable)
 
-    async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry, since: int) -> None:
+    async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry) -> None:
         """Give an answer's body on, and store it."""
         exchange = response.exchange
         payload = exchange.payload
@@ -203,7 +194,7 @@ class Flights:
         if stream is not None and not stream.whole:
             return
         entry = head.sized(len(body))
-        kept = await self._store.keep(flight.key, entry, body, since)
+        kept = await self._store.keep(flight.key, entry, body, flight.since)
         if stream is None:
             first = entry.saying(lines_without(b"\r\n".join(response.lines), ANEW))
             flight.settle(Stored(entry, body, response.status, kept, first))

@@ -160,5 +160,5 @@ def may_stand_in(freshness: Freshness, age: float, wish: Wish) -> bool:
     """Whether a stale answer may be given because no other can be had (RFC 5861 section 4)."""
     if freshness.strict or freshness.validate or wish.validated:
         return False
-    stale = age - freshness.lifetime
-    return stale <= max(freshness.if_error, wish.if_error, wish.max_stale)
+    stale, allowed = age - freshness.lifetime, max(freshness.if_error, wish.if_error, wish.max_stale)
+    return stale < 0 or 0 < allowed >= stale

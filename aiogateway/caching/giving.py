@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
+from typing import Any
 
 from aiohttp.hdrs import ACCEPT_ENCODING, RANGE
 
@@ -16,6 +17,7 @@ from aiogateway.caching.flight import Flight, Shared
 from aiogateway.caching.flights import Flights
 from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
 from aiogateway.linux import Buffer
+from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
@@ -42,14 +44,16 @@ class Giving:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def hit(self, request: Request, key: Key, entry: Entry, age: float, *, plain: bool) -> Response | None:
+    def hit(
+        self, request: Request, key: Key, entry: Entry, age: float, *, plain: bool
+    ) -> Coroutine[Any, Any, Response | None]:
         """What is stored, for a client, without asking the upstream; None when the body isn't there any more.
 
         :param age: of it, in seconds.
         :param plain: whether what is stored may be encoded for the client.
         """
         line = hit_lines(entry.freshness.lifetime - age, age)
-        return await self._give(request, key, entry, line, None, plain=plain)
+        return self._give(request, key, entry, line, None, plain=plain)
 
     async def stored(
         self, request: Request, key: Key, entry: Entry, line: bytes, *, plain: bool, body: Buffer | None = None
@@ -122,7 +126,7 @@ class Giving:
     def _part(self, entry: Entry, lines: list[bytes], body: Buffer, part: Part) -> Response:
         """RFC 9110 sections 15.3.7 and 15.5.17."""
         if part.first == part.end:
-            return StoredAnswer(416, [*lines[1:], b"Content-Range: bytes */%d" % entry.size], b"", 0)
+            return StoredAnswer(416, [*lines[1:], date_line(), b"Content-Range: bytes */%d" % entry.size], b"", 0)
         lines.append(b"Content-Range: bytes %d-%d/%d" % (part.first, part.end - 1, entry.size))
         return StoredAnswer(206, lines, body[part.first : part.end], part.end - part.first)
 

@@ -66,11 +66,14 @@ class Notice(NamedTuple):
         """The pattern or tag."""
         return self.what.decode("utf-8", "surrogateescape")
 
-    def covers(self, name: bytes, path: str, tags: Sequence[str]) -> bool:
-        """Whether it is about an answer."""
+    def covers(self, name: bytes, path: str, tags: Sequence[str] | None) -> bool:
+        """Whether it is about an answer.
+
+        :param tags: None for those that aren't known yet: any tag may be one of them.
+        """
         if self.kind == DROP:
             return name == self.what
-        return reaches(self.text, path) if self.kind == PATH else self.text in tags
+        return reaches(self.text, path) if self.kind == PATH else tags is None or self.text in tags
 
 
 class Notices:
@@ -114,8 +117,11 @@ class Notices:
         finally:
             self._locks.let_go()
 
-    def told(self, since: int, name: bytes, path: str, tags: Sequence[str]) -> bool:
-        """Whether something was told since a moment that is about an answer, or may have been."""
+    def told(self, since: int, name: bytes, path: str, tags: Sequence[str] | None) -> bool:
+        """Whether something was told since a moment that is about an answer, or may have been.
+
+        :param tags: None for those that aren't known yet: any tag may be one of them.
+        """
         if self.mark() == since:
             return False
         notices = self.after(since)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aiogateway.caching.entry import Key
+from aiogateway.caching.notices import name_of
 
 # Seconds, and how many are remembered.
 PASS: Final = 10.0
@@ -21,16 +22,19 @@ class Passing:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until: dict[tuple[Key, bool], float] = {}
+        self._until: dict[tuple[bytes, bool], float] = {}
 
     def note(self, key: Key, *, authorized: bool) -> None:
         """:param authorized: whether the request had `Authorization`."""
-        self._until.pop((key, authorized), None)
+        name = name_of(key), authorized
+        self._until.pop(name, None)
         if len(self._until) >= MOST:
             del self._until[next(iter(self._until))]
-        self._until[key, authorized] = self._clock() + PASS
+        self._until[name] = self._clock() + PASS
 
     def has(self, key: Key, *, authorized: bool) -> bool:
         """Whether it was noted a short while ago."""
-        until = self._until.get((key, authorized))
+        if not self._until:
+            return False
+        until = self._until.get((name_of(key), authorized))
         return until is not None and self._clock() < until

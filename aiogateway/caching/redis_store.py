@@ -55,6 +55,10 @@ class RedisStore:
         """See `Store`."""
         return self._notices.mark()
 
+    def dropped(self, key: Key, since: int) -> bool:
+        """See `Store`."""
+        return self._notices.mark() != since and self._notices.told(since, name_of(key), key.path, None)
+
     async def find(self, key: Key) -> Sequence[Entry]:
         """See `Store`."""
         if self._owed and not await self._pay():

@@ -21,7 +21,7 @@ ON_LOOP_THOROUGH: Final = 4 * 1024
 # Bytes from which a chunk is worth the way to a thread: that costs more than encoding the little that there is.
 LARGE: Final = 384 * 1024
 # Encoders alive at once; each holds up to 366 KiB.
-MOST: Final = 512
+MOST: Final = 256
 THREADS: Final = 2
 
 T = TypeVar("T", bytes, Buffer)

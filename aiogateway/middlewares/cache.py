@@ -8,7 +8,7 @@ from aiogateway.caching import Asking, Cache, key_of
 from aiogateway.caching.entry import Key
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse
+from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
 
 # They change nothing (RFC 9110 section 9.2.1).
 SAFE = frozenset({"GET", "HEAD"})
@@ -35,10 +35,11 @@ def invalidation(inner: Handler, shared: Cache) -> Handler:
         response = await inner(request)
         if request.method not in SAFE and 200 <= response.status < 400:
             key = key_of(request)
-            await shared.drop(key)
-            if isinstance(response, UpstreamResponse):
-                for path in _named(response, key):
-                    await shared.drop(path)
+            with abandoning(response):
+                await shared.drop(key)
+                if isinstance(response, UpstreamResponse):
+                    for path in _named(response, key):
+                        await shared.drop(path)
         return response
 
     return answer

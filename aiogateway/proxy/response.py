@@ -10,7 +10,9 @@ client's connection, which is the only way to say that the answer is not complet
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -28,6 +30,8 @@ from aiogateway.proxy.shelf import Shelf
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
+# Bytes of a larger one that is at hand, which are written at once.
+PIECE: Final = 64 * 1024
 
 
 @lru_cache(maxsize=512)
@@ -95,14 +99,17 @@ class Response:
             self.request.record.sending += time.monotonic() - since
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Write the whole answer.
+        """Write the whole answer, a large one no faster than the client reads.
 
-        :raises ConnectionResetError: the client is gone.
+        :raises ConnectionResetError: the client is gone, or had to be cut off.
         """
         request = self.request
         head = self.head(self.connection_line())
         if request.method == "HEAD":
             request.write(head)
+        elif len(self.body) > SMALL_ANSWER:
+            request.write(head)
+            await self._write_in_pieces(request)
         else:
             request.write(b"".join((head, self.body)))
             request.record.bytes_out = len(self.body)
@@ -111,6 +118,16 @@ class Response:
         if request.content.exception() is not None:
             # The rest of the body can't be read to its end: hang up, once the answer is out.
             request.connection.force_close()
+
+    async def _write_in_pieces(self, request: Request) -> None:
+        """Write the body so that no more than a piece of it waits for a client."""
+        whole = memoryview(self.body)
+        for start in range(0, len(whole), PIECE):
+            piece = whole[start : start + PIECE]
+            request.write(piece)
+            request.record.bytes_out += len(piece)
+            if request.must_wait:
+                await self.wait_for_client()
 
 
 class UpstreamResponse(Response):
@@ -244,6 +261,16 @@ class UpstreamResponse(Response):
         if not self._shelved and self._shelf is not None and length is not None and self._shelf.take(length - taken):
             self._shelved = length - taken
         return self._shelved > 0
+
+
+@contextlib.contextmanager
+def abandoning(response: Response) -> Iterator[None]:
+    """Let go of an answer if what is done before it is given fails, or is given up."""
+    try:
+        yield
+    except BaseException:
+        response.abandon()
+        raise
 
 
 def problem_response(problem: Problem, request_id: str, *, close: bool = False) -> Response:

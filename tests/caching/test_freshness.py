@@ -114,7 +114,11 @@ def test_a_stale_answer_needs_permission(freshness: Freshness, age: float, wish:
 @pytest.mark.parametrize(
     ("freshness", "age", "wish", "may"),
     [
+        (fresh_for(10), 9, Wish(), True),
+        (fresh_for(10), 10, Wish(), False),
         (fresh_for(10), 11, Wish(), False),
+        (fresh_for(10), 10, Wish(), False),
+        (fresh_for(10), 9, Wish(), True),
         (fresh_for(10, error=5), 15, Wish(), True),
         (fresh_for(10, error=5), 16, Wish(), False),
         (fresh_for(10), 15, Wish(if_error=5), True),

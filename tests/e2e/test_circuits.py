@@ -268,7 +268,7 @@ def test_an_answer_there_was_is_given_when_nobody_else_takes_the_request(
     full.serve(held, at="/b/held")
     bad.serve(held, at="/b/held")
     upstream = f"{urls(bad, full)}, balance = 'round_robin', eject_after = 1000, eject_rate = 1.0"
-    config = table(tmp_path, {"b": upstream}, b="retry = true\ntimeout = 1")
+    config = table(tmp_path, {"b": upstream}, b="retry = true\ntimeout = 3")
     with running(config, GATEWAY_POOL_MAX_CONNECTIONS="1") as gateway, gateway.client() as one:
         assert gateway.send("POST", "/b/x", body=b"").status == 503  # the turn of the first
         one.send(request("POST", "/b/held", body=b"abc"))

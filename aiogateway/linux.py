@@ -6,7 +6,7 @@ import ctypes
 import os
 import resource
 import signal
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 import structlog
@@ -40,11 +40,15 @@ def tune_allocator(mmap_threshold: int = 32 << 20, trim_threshold: int = 64 << 2
 def apart(data: bytes) -> Buffer:
     """The same bytes in memory that is mapped for them alone, if there are at least `APART`.
 
-    What is kept for long and given up in any order leaves holes in the heap, which nothing else fits in.
+    What is kept for long and given up in any order leaves holes in the heap, which nothing else fits in. The kernel
+    counts private neighbours as one mapping, of which a process has 65,530 at most; past that they stay where they are.
     """
     if len(data) < APART:
         return data
-    mapped = mmap(-1, len(data))
+    try:
+        mapped = mmap(-1, len(data), MAP_PRIVATE | MAP_ANONYMOUS)
+    except OSError:
+        return data
     mapped[:] = data
     return memoryview(mapped)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -61,3 +63,26 @@ def test_a_child_dies_with_its_parent() -> None:
         os.kill(program.process.pid, signal.SIGKILL)
         program.ended()
         assert gone(child)
+
+
+def test_neighbours_in_memory_of_their_own_are_one_mapping() -> None:
+    def mappings() -> int:
+        return len(Path("/proc/self/maps").read_bytes().splitlines())
+
+    before = mappings()
+    kept = [linux.apart(bytes([number % 256]) * linux.APART) for number in range(300)]
+    assert mappings() - before < 150
+    assert all(data == bytes([number % 256]) * linux.APART for number, data in enumerate(kept))
+
+
+def test_what_can_not_have_memory_of_its_own_stays_where_it_is() -> None:
+    program = """if True:
+        import resource
+        from pathlib import Path
+        from aiogateway import linux
+        data = bytes(64 << 20)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * linux.PAGE
+        resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))
+        assert linux.apart(data) is data
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

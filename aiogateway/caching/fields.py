@@ -9,6 +9,7 @@ import re
 from calendar import timegm
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from time import gmtime
 from typing import Final
 
 import http_sf
@@ -129,11 +130,10 @@ def age(values: Sequence[str]) -> float:
 
 
 @lru_cache(maxsize=256)
-def http_date(value: str, century: int = 2000) -> float | None:
+def http_date(value: str) -> float | None:
     """A date in seconds since the epoch; None for anything that is none, another zone's too.
 
-    :param century: of a year with two digits; one that seems more than 50 years ahead is of the one before
-        (RFC 9110 section 5.6.7).
+    A year of two digits that would be more than 50 years ahead is of the century before (RFC 9110 section 5.6.7).
     """
     for form in _DATES:
         if (found := form.fullmatch(value)) is not None:
@@ -142,7 +142,10 @@ def http_date(value: str, century: int = 2000) -> float | None:
         return None
     day, month, year = int(found["day"]), _MONTHS.index(found["month"]) + 1, int(found["year"])
     if len(found["year"]) == 2:
-        year += century if year < 70 else century - 100
+        this_year = gmtime().tm_year
+        year += this_year - this_year % 100
+        if year > this_year + 50:
+            year -= 100
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     longest = 29 if month == 2 and leap else (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)[month - 1]
     if not 1 <= day <= longest or year < 1:

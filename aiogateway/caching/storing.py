@@ -172,8 +172,11 @@ def entry_of(
         return None
     freshness = freshness_of(status, headers, asked.at, received, asked.by_route)
     etag, modified = headers.get(ETAG, ""), headers.get(LAST_MODIFIED, "")
-    if etag == "*" or entity_tags([etag]) != [etag]:
+    kept_out = withheld(said(headers).directives)
+    if etag == "*" or entity_tags([etag]) != [etag] or b"etag" in kept_out:
         etag = ""
+    if b"last-modified" in kept_out:
+        modified = ""
     if freshness.lifetime <= freshness.age and not (
         etag or modified or freshness.while_revalidating or freshness.if_error
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import gmtime
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +89,14 @@ def test_an_age_is_the_first_of_several_and_0_if_broken(values: list[str], found
 )
 def test_a_date_is_read_in_all_three_forms(value: str) -> None:
     assert fields.http_date(value) == NOW
+
+
+@pytest.mark.parametrize("ahead", [0, 49, 50, 51, 99])
+def test_a_year_of_two_digits_is_at_most_50_years_ahead(ahead: int) -> None:
+    year = gmtime().tm_year + ahead
+    short = fields.http_date(f"Sunday, 06-Nov-{year % 100:02d} 08:49:37 GMT")
+    full = fields.http_date(f"Sun, 06 Nov {year if ahead <= 50 else year - 100} 08:49:37 GMT")
+    assert short == full is not None
 
 
 @pytest.mark.parametrize(

@@ -250,4 +250,4 @@ class CacheModel(RuleBasedStateMachine):
 
 
 TestCacheModel = CacheModel.TestCase
-TestCacheModel.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+TestCacheModel.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)

@@ -27,6 +27,21 @@ DIRECTIVES = [
 ]
 
 
+@pytest.mark.parametrize("directive", ["no-cache", "private"])
+def test_a_tag_that_is_kept_out_of_shared_caches_validates_nothing(directive: str) -> None:
+    kept = f'Cache-Control: max-age=60, {directive}="ETag, Last-Modified"'
+    made = entry_of(
+        200,
+        headers(kept, 'ETag: "a"', "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT"),
+        raw(kept),
+        asked(),
+        NOW,
+        size=1,
+        encodable=False,
+    )
+    assert made is not None and (made.etag, made.modified) == ("", "")
+
+
 @pytest.mark.parametrize(("value", "kept"), DIRECTIVES)
 def test_directives_say_whether_an_answer_is_kept(value: str, kept: bool) -> None:
     lines = (f"Cache-Control: {value}",)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
+from aiogateway import linux
 from tests.programs import gone, run, running
 
 
@@ -76,13 +76,11 @@ def test_neighbours_in_memory_of_their_own_are_one_mapping() -> None:
 
 
 def test_what_can_not_have_memory_of_its_own_stays_where_it_is() -> None:
-    program = """if True:
-        import resource
-        from pathlib import Path
-        from aiogateway import linux
-        data = bytes(64 << 20)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * linux.PAGE
-        resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))
-        assert linux.apart(data) is data
-    """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    ended = run(
+        "import resource; from pathlib import Path; from aiogateway import linux\n"
+        "data = bytes(64 << 20)\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * linux.PAGE\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), resource.RLIM_INFINITY))\n"
+        "print(linux.apart(data) is data)"
+    )
+    assert (ended.stdout.strip(), ended.returncode) == ("True", 0)

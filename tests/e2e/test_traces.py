@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,9 +143,10 @@ def test_what_is_not_sent_yet_is_sent_at_the_end_by_every_worker(config: Path, b
     path = backend.serve(reply())
     with Collector() as collector:
         with running(config, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, GATEWAY_WORKERS="2") as gateway:
-            for _ in range(40):
-                gateway.get(path)
-        assert len([span for span in collector.spans if span.kind == "CLIENT"]) == 40
+            eventually(lambda: b"\ngateway_workers 2.0\n" in gateway.admin("/metrics").data, "both workers serve")
+            with ThreadPoolExecutor(20) as pool:  # one after the other, all could go to the same worker
+                list(pool.map(gateway.get, [path] * 200))
+        assert len([span for span in collector.spans if span.kind == "CLIENT"]) == 200
         assert len({span.resource["service.instance.id"] for span in collector.spans}) == 2
         assert len({span.span_id for span in collector.spans}) == len(collector.spans)
 

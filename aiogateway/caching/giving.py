@@ -87,7 +87,9 @@ class Giving:
         if request.method == "HEAD":
             length = entry.size if coding == IDENTITY and entry.status != 204 else None
             return StoredAnswer(entry.status, lines, b"", length)
-        found = body if coding == IDENTITY and body is not None else await self._body(key, entry, coding, body)
+        found = body if coding == IDENTITY and body is not None else await self._store.body(key, entry, coding)
+        if found is None and coding != IDENTITY:
+            found = await self._encoded(key, entry, coding, body)
         if found is None:
             return None
         if part is not None:
@@ -99,14 +101,11 @@ class Giving:
         choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
         return self._compression.coding(choice, size)
 
-    async def _body(self, key: Key, entry: Entry, coding: str, plain: Buffer | None) -> Buffer | None:
-        """A body in a coding: encoded for the first who takes that, and kept for all others.
+    async def _encoded(self, key: Key, entry: Entry, coding: str, plain: Buffer | None) -> Buffer | None:
+        """A body in a coding that isn't stored: encoded for the first who takes that, and kept for all others.
 
         :param plain: if it is at hand.
         """
-        found = await self._store.body(key, entry, coding)
-        if found is not None or coding == IDENTITY:
-            return found
         if plain is None:
             plain = await self._store.body(key, entry)
             if plain is None:

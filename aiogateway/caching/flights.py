@@ -24,7 +24,7 @@ from aiogateway.compression import Compression, Piecewise
 from aiogateway.errors import Problem
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse
+from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
 from aiogateway.proxy.shelf import Shelf
 
 # Bytes of a body on its way that are held though there is no room for it.
@@ -118,8 +118,8 @@ class Flights:
                 self._unclaimed(flight.inquiry.record)
         if response is None:
             return
-        received = self._clock()
-        head = self._for_many(response, flight.asked, asking, received)
+        with abandoning(response):
+            head = self._for_many(response, flight.asked, asking, self._clock())
         if head is None or not isinstance(response, UpstreamResponse):
             flight.settle(Alone(response))
             if flight.inquiry.heard is None:

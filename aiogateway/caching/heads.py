@@ -86,6 +86,6 @@ def _whole(value: object) -> int:
 
 
 def _seconds(value: object) -> float:
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
-    return float(value)  # type: ignore[arg-type]
+    return float(value)

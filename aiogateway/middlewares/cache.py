@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from aiohttp.hdrs import CONTENT_LOCATION, LOCATION
-
 from aiogateway.caching import Asking, Cache, key_of
 from aiogateway.caching.entry import Key
 from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.headers import RELOCATED
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
 
@@ -51,7 +50,7 @@ def _named(response: UpstreamResponse, key: Key) -> list[Key]:
     found = []
     for line in b"\r\n".join(response.lines).split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.lower() in (LOCATION.lower().encode(), CONTENT_LOCATION.lower().encode()):
+        if name.lower() in RELOCATED:
             target = value.strip(b" \t").decode("utf-8", "surrogateescape").removeprefix(origin)
             if target[:1] == "/" and target[:2] != "//":
                 path, mark, query = target.partition("#")[0].partition("?")

@@ -96,7 +96,7 @@ def welcome_text(addresses: Addresses, user_id: str, token: str, aside: Sequence
     """
     head = [
         f"The gateway listens on {addresses.public}",
-        f"Its admin listener, without a dashboard yet, is at {addresses.admin}/",
+        f"Its dashboard is at {addresses.admin}/",
     ]
     if aside:
         head.append(f"Set aside for the demo: {', '.join(aside)}")

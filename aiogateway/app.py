@@ -43,6 +43,7 @@ from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import LOOKUPS, UpstreamClient
+from aiogateway.websocket.relay import Sockets
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,7 @@ class Gateway:
         self._memory = memory.reading(settings.workers)
         self._memory_failed = False
         self._shelf = Shelf()
+        self._sockets = Sockets(self.metrics)
         self._pools_at = self._report_at = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
@@ -193,7 +195,7 @@ class Gateway:
         local: dict[str, Handler] = dict(zip(sorted(OWN_PATHS), (self._healthz, self._readyz), strict=True))
         if settings.public_docs:
             local |= handlers(Docs(table, settings, __version__, try_it_out=True))
-        proxy = ProxyHandler(settings, clients, self._deadlines, bodies, self.metrics, self._shelf)
+        proxy = ProxyHandler(settings, clients, self._deadlines, bodies, self.metrics, self._shelf, self._sockets)
         return compose(settings, table, proxy, local, tools)
 
     def _lost_spans(self) -> int:

@@ -20,7 +20,7 @@ LAYERS: Final = (
     },
     {"settings"},
     {"routes"},
-    {"compression", "describe", "openapi", "recaptcha", "stores", "tokens", "upstreams"},
+    {"compression", "describe", "openapi", "recaptcha", "stores", "tokens", "upstreams", "websocket"},
     {"proxy"},
     {"caching"},
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},

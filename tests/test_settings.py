@@ -335,7 +335,7 @@ def test_a_long_value_is_cut_and_quoted_in_a_fault() -> None:
 
 def test_a_part_without_a_mechanism_is_known_for_every_variable() -> None:
     parts = {part_of(field) for field in Variables.model_fields}
-    assert parts == NOT_YET | {"cache", "compression", "data path", "guards", "observability", "survival"}
+    assert parts == NOT_YET | {"cache", "compression", "data path", "guards", "observability", "streams", "survival"}
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ RECAPTCHA: Final = "gateway_recaptcha"
 CACHE_REQUESTS: Final = "gateway_cache_requests"
 ENCODERS_FULL: Final = "gateway_compression_skipped"
 CACHE_STORE_FAULTS: Final = "gateway_cache_store_faults"
+WEBSOCKETS: Final = "gateway_websocket_active"
+WEBSOCKET_CLOSES: Final = "gateway_websocket_closes"
 RELOAD: Final = "gateway_config_last_reload_success"
 BUILD: Final = "gateway_build_info"
 LAG: Final = "gateway_event_loop_lag_seconds"
@@ -112,6 +114,8 @@ FAMILIES: Final[dict[str, Family]] = {
     ENCODERS_FULL: Family(COUNTER, "Answers left plain because as many as may be were being encoded."),
     CACHE_STORE_FAULTS: Family(COUNTER, "What the cache's Redis was asked for, and didn't do in time or at all."),
     CACHE_REQUESTS: Family(COUNTER, "Requests of routes with a cache, by what that did for them.", ("result",)),
+    WEBSOCKETS: Family(GAUGE, "Open WebSockets."),
+    WEBSOCKET_CLOSES: Family(COUNTER, "WebSockets that ended, by whose doing.", ("reason",)),
     RELOAD: Family(GAUGE, "1 when the configuration was read without a fault.", (), (), "min"),
     BUILD: Family(GAUGE, "What runs here.", ("version", "python", "aiohttp"), (), "max"),
     LAG: Family(GAUGE, "The longest the event loop was late in the last 10 seconds.", (), (), "max"),

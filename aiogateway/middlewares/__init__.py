@@ -8,15 +8,15 @@
 6. `preflights`: answers those of browsers.
 7. `routing`: finds the route, and goes on with the route's own way.
 
-A route's own way has the guards that its policies ask for, and no others: `auth`, `rate_limit`, then `form` for those
-that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count before they proved to
-act for themselves, or to be a person. Then `cache`, or `invalidation` where another method of the same path has one,
-and `compression`. At the end is the proxy's handler.
+A route's own way has the guards that its policies ask for, and no others: `websocket`, `auth`, `rate_limit`, then
+`form` for those that look at the body: `owner`, `recaptcha`, `rate_limit_by_field`. Nobody uses up another's count
+before they proved to act for themselves, or to be a person. Then `cache`, or `invalidation` where another method of the
+same path has one, and `compression`, but not for WebSockets. At the end is the proxy's handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 
 from aiogateway.caching import Asking, Cache
@@ -37,6 +37,7 @@ from aiogateway.middlewares.recaptcha import recaptcha, unconfigured
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.routing import routing
 from aiogateway.middlewares.tracing import tracing
+from aiogateway.middlewares.websocket import unless_socket, websocket
 from aiogateway.overload import Overload
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.request import Request
@@ -82,7 +83,11 @@ def compose(settings: Settings, table: Table, proxy: Handler, local: Mapping[str
         else Guard(tools.verifier, tools.limiter, policies.auth_failures, tools.metrics, observe=observe)
     )
     cached = {route.shape for route in table.routes if route.cache}
-    ways = {route: way(route, keeping(route, proxy, cached, tools), policies, guard, tools) for route in table.routes}
+    origins = frozenset(settings.allowed_origins)
+    ways = {
+        route: way(route, keeping(route, proxy, cached, tools), policies, guard, tools, origins)
+        for route in table.routes
+    }
     inner = preflights(routing(table, ways, local, tools.overload, tools.metrics), table, settings.allowed_origins)
     answered = cors(errors(admission(inner)), table, settings.allowed_origins)
     return request_id(tracing(answered, sample=settings.otel_exporter_otlp_endpoint is not None), maker())
@@ -99,14 +104,17 @@ def keeping(route: Route, proxy: Handler, cached: Container[Shape], tools: Tools
         handler = invalidation(handler, tools.cache)
     if route.cache:
         handler = cache(handler, tools.cache, Asking(asking, route.compress))
-    return handler
+    return handler if handler is proxy or not route.websocket else unless_socket(handler, proxy)
 
 
-def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools) -> Handler:
+def way(
+    route: Route, proxy: Handler, policies: Policies, guard: Guard | None, tools: Tools, origins: Collection[str] = ()
+) -> Handler:
     """The way of one route's requests.
 
     :param proxy: at its end.
     :param guard: None when tokens aren't read.
+    :param origins: whose pages may open WebSockets.
     """
     handler, metrics = proxy, tools.metrics
     tokens = guard if route.auth != "public" else None
@@ -134,4 +142,6 @@ def way(route: Route, proxy: Handler, policies: Policies, guard: Guard | None, t
     if by_client:
         handler = rate_limit(handler, by_client, tools.limiter, metrics)
         count = rate_limit(nothing_more, by_client, tools.limiter, metrics)
-    return handler if tokens is None else auth(handler, route, tokens, count)
+    if tokens is not None:
+        handler = auth(handler, route, tokens, count)
+    return websocket(handler, route, origins) if route.websocket else handler

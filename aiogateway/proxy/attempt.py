@@ -145,6 +145,7 @@ class Attempt:
                 chunked=outbound.chunked,
                 bodiless=request.method == "HEAD",
                 interim=request.early_hints,
+                switching=request.handshake is not None,
             )
         except StaleConnection:
             exchange.abort()

@@ -113,6 +113,27 @@ class ClientConnection(Receiving):
         request = self._current_request
         return None if request is None else lambda: self._current_request is request
 
+    @property
+    def spoke_early(self) -> bool:
+        """Whether something came behind the request that is being answered."""
+        return self._deaf or bool(self._messages)
+
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """Give what comes from now on to another protocol; answers the transport.
+
+        :raises ConnectionResetError: the client is gone.
+        """
+        transport = self.transport
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            raise ConnectionResetError("the client closed the connection")
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+        return transport
+
+    def take_back(self) -> None:
+        """The other protocol is done, and the client gone: nobody else says so here."""
+        self._loop.call_soon(self.connection_lost, None)
+
     async def drained(self) -> None:
         """Wait until the client has read enough for more to be written, however long that takes."""
         await self._drain_helper()

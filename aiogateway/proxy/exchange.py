@@ -32,6 +32,7 @@ from aiogateway.upstreams.pool import Pool
 
 # An upstream that sends more interim answers than this is broken.
 MAX_INTERIM: Final = 20
+SWITCHING: Final = 101
 # A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
 JOIN: Final = 16 * 1024
 
@@ -93,7 +94,16 @@ class Exchange:
         self.hinted = False
         self.payload: StreamReader = EMPTY_PAYLOAD
 
-    async def send(self, data: bytes, rest: Rest | None, *, chunked: bool, bodiless: bool, interim: Interim) -> None:
+    async def send(
+        self,
+        data: bytes,
+        rest: Rest | None,
+        *,
+        chunked: bool,
+        bodiless: bool,
+        interim: Interim,
+        switching: bool = False,
+    ) -> None:
         """Send the request and wait for the answer's head, which is in `message` then.
 
         :param data: the head, and the body or as much of it as was received.
@@ -101,6 +111,7 @@ class Exchange:
         :param chunked: whether that rest is framed in chunks.
         :param bodiless: the answer has no body (HEAD).
         :param interim: given each 103's fields, and the values of its `Connection` fields.
+        :param switching: whether the protocol may be switched (101).
         :raises StaleConnection: a reused connection was closed before anything came.
         :raises Problem: `upstream_timeout`, `upstream_bad_response`, or what the body raised.
         """
@@ -115,7 +126,7 @@ class Exchange:
                 message, payload = await connection.read()
                 if not seen and not connection.take_head(message):
                     raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
-                if message.code >= 200:
+                if message.code >= 200 or (switching and message.code == SWITCHING):
                     break
                 connection.saw_interim()
                 if message.code == 103:
@@ -206,6 +217,14 @@ class Exchange:
         self._established = True
         self._idle = idle
 
+    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """The protocol was switched: give what comes from now on to another one, until this exchange is given up.
+
+        :returns: the connection's transport, and what came behind the answer's head.
+        :raises ConnectionError: the connection is lost.
+        """
+        return self._connection.hand_over(protocol)
+
     def read_plainly(self) -> None:
         """The rest of the body is much: spare it the parser, where its length is known."""
         length = self.message.headers.get(CONTENT_LENGTH)
@@ -295,7 +314,7 @@ def check(message: RawResponseMessage) -> None:
         len(codings) != 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11
     ):
         raise Problem("upstream_bad_response", "the service used an unknown transfer coding")
-    if message.version[0] != 1 or not 200 <= message.code <= 599:
+    if message.version[0] != 1 or not (200 <= message.code <= 599 or message.code == SWITCHING):
         raise Problem("upstream_bad_response", "the service sent no valid status line")
 
 

@@ -2,7 +2,8 @@
 
 1. Receive a small body whole, so that a slow client holds no connection and the request can be sent again.
 2. Have it sent, by whatever attempts that takes.
-3. Retell an error that is not meant for the client; else give the answer back, its body still to come.
+3. Retell an error that is not meant for the client; else give the answer back, its body, or its WebSocket, still to
+   come.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from aiogateway.metrics import Metrics
 from aiogateway.proxy.attempts import Attempts
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.event_answer import EventAnswer
-from aiogateway.proxy.exchange import Exchange
+from aiogateway.proxy.exchange import SWITCHING, Exchange
 from aiogateway.proxy.headers import MalformedName, has_control, origin, outward_lines
 from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
 from aiogateway.proxy.shelf import Shelf
+from aiogateway.proxy.socket_answer import SocketAnswer
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
+from aiogateway.websocket.handshake import Handshake, check
+from aiogateway.websocket.relay import Sockets
 
 
 class ProxyHandler:
@@ -36,6 +40,7 @@ class ProxyHandler:
     :param bodies: receives the body that nobody asked for before.
     :param metrics: counts what is sent again.
     :param shelf: where the rest of answers may stand whose clients read slowly; the worker's only one.
+    :param sockets: is told of WebSockets; the worker's only one.
     """
 
     def __init__(
@@ -46,8 +51,11 @@ class ProxyHandler:
         bodies: Bodies,
         metrics: Metrics,
         shelf: Shelf,
+        sockets: Sockets,
     ) -> None:
         self._settings = settings
+        self._deadlines = deadlines
+        self._sockets = sockets
         self._attempts = Attempts(clients, deadlines, metrics, idle=settings.idle_timeout)
         self._bodies = bodies
         self._shelf = shelf
@@ -76,6 +84,8 @@ class ProxyHandler:
                 problem = await retell(exchange, route, request.id)
                 record.code, record.released = problem.code, time.monotonic()
                 return problem_response(problem, request.id, close=close)
+            if exchange.message.code == SWITCHING:
+                return self._socket(request, request.handshake, exchange)
             return self._response(request, exchange)
         except BaseException:
             exchange.abort()
@@ -84,6 +94,29 @@ class ProxyHandler:
     def _response(self, request: Request, exchange: Exchange) -> UpstreamResponse:
         """The upstream's answer for the client, its body still to come."""
         settings, route, message = self._settings, request.route, exchange.message
+        lines = self._lines(request, exchange)
+        exchange.bear_silence(max(route.timeout, settings.idle_timeout))
+        if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
+            stream_idle = settings.stream_idle_timeout
+            exchange.establish(stream_idle)
+            return EventAnswer(exchange, [lines], stream_idle=stream_idle)
+        return UpstreamResponse(exchange, [lines], self._shelf)
+
+    def _socket(self, request: Request, handshake: Handshake | None, exchange: Exchange) -> SocketAnswer:
+        """The WebSocket that the upstream agrees to."""
+        if handshake is None:
+            raise Problem("upstream_bad_response", "the service switched protocols unasked")
+        if request.connection.spoke_early:
+            raise Problem("bad_request", "a client must not send frames before its handshake is answered")
+        switch = check(handshake, exchange.message.headers)
+        idle = self._settings.stream_idle_timeout
+        lines = [self._lines(request, exchange), *switch]
+        exchange.establish(idle)
+        return SocketAnswer(exchange, lines, self._deadlines, self._sockets, idle=idle)
+
+    def _lines(self, request: Request, exchange: Exchange) -> bytes:
+        """What goes on of the head of the upstream's answer."""
+        message = exchange.message
         headers = message.headers
         try:
             lines = b"\r\n".join(
@@ -91,7 +124,7 @@ class ProxyHandler:
                     message.raw_headers,
                     headers,
                     headers.getall(CONNECTION, ()),
-                    self._relocate[route.upstream.name],
+                    self._relocate[request.route.upstream.name],
                     request.public_origin,
                 )
             )
@@ -99,9 +132,4 @@ class ProxyHandler:
             raise Problem("upstream_bad_response", "a field of the service's answer has a malformed name") from exc
         if has_control(lines):
             raise Problem("upstream_bad_response", "a field of the service's answer holds control characters")
-        exchange.bear_silence(max(route.timeout, settings.idle_timeout))
-        if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
-            stream_idle = settings.stream_idle_timeout
-            exchange.establish(stream_idle)
-            return EventAnswer(exchange, [lines], stream_idle=stream_idle)
-        return UpstreamResponse(exchange, [lines], self._shelf)
+        return lines

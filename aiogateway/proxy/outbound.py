@@ -6,10 +6,12 @@ from typing import Final
 
 from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
 
-from aiogateway.proxy.headers import inward_lines
+from aiogateway.proxy.headers import RawFields, inward_lines, without
 from aiogateway.proxy.request import Request
 from aiogateway.upstreams.destination import Destination
 
+# Those of a WebSocket's handshake that the gateway writes itself.
+_OF_HANDSHAKE: Final = frozenset({b"sec-websocket-protocol"})
 _VIA: Final = {(1, 1): b"Via: 1.1 aiogateway", (1, 0): b"Via: 1.0 aiogateway"}
 
 
@@ -31,7 +33,11 @@ class Outbound:
         self.sent = sent
         self.rest = rest
         self.chunked = False
-        lines = inward_lines(request.message.raw_headers, headers.getall(CONNECTION, ()))
+        fields: RawFields = request.message.raw_headers
+        handshake = request.handshake
+        if handshake is not None:
+            fields = without(fields, _OF_HANDSHAKE)
+        lines = inward_lines(fields, headers.getall(CONNECTION, ()))
         lines += (
             request.forwarded_lines(),
             _VIA[request.version],
@@ -40,6 +46,8 @@ class Outbound:
         )
         if request.identity is not None:
             lines.append(request.identity.lines)
+        if handshake is not None:
+            lines += handshake.lines()
         if rest is None:
             if sent or CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:
                 lines.append(b"Content-Length: %d" % len(sent))

@@ -31,12 +31,13 @@ from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.record import Record
 from aiogateway.routes import Match, Route
 from aiogateway.tokens import Identity
+from aiogateway.websocket.handshake import Handshake
 
 X_FORWARDED_FOR: Final = istr("X-Forwarded-For")
 
 
 class Stream(Protocol):
-    """An event stream that a connection carries."""
+    """An event stream, or a WebSocket, that a connection carries."""
 
     def end_with(self, problem: Problem) -> None: ...
 
@@ -67,6 +68,13 @@ class Connection(Protocol):
 
     def force_close(self) -> None: ...
 
+    @property
+    def spoke_early(self) -> bool: ...
+
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
+
+    def take_back(self) -> None: ...
+
 
 class Rest(Protocol):
     """What of a body is still to come.
@@ -87,12 +95,14 @@ class Rest(Protocol):
 class Request:
     """One request. What the client sent is never changed; what middlewares find out about it is filled in later.
 
-    `path` and `query` are as the client wrote them; `query` includes its `?`.
+    `path` and `query` are as the client wrote them; `query` includes its `?`. A token that came with a WebSocket's
+    handshake stands in `headers` as if it had come in `Authorization`; the raw fields stay as they came.
 
     :ivar cors: the CORS policy of what was asked for; empty until that is known.
     :ivar due: field lines that every answer to this request carries, whoever makes it.
     :ivar record: what becomes known of it.
     :ivar trace_lines: the fields that name its trace to the upstream, without the last line end.
+    :ivar handshake: of the WebSocket that it asks for, and may have; None for any other request.
     :ivar identity: what a verified token says; None without one.
     :ivar fields: what the guards wanted of the body: the values of each field by its name in the route's file.
     :ivar received: whether reading the body has begun: `sent` is what of it is at hand, `rest` where more comes from.
@@ -105,6 +115,7 @@ class Request:
         "cors",
         "due",
         "fields",
+        "handshake",
         "headers",
         "id",
         "id_line",
@@ -144,6 +155,7 @@ class Request:
         self.id_line = b""
         self.cors = ""
         self.due: list[bytes] = []
+        self.handshake: Handshake | None = None
         self.identity: Identity | None = None
         self.received = False
         self.sent: bytes = b""

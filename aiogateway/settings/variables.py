@@ -134,7 +134,7 @@ class Variables(BaseModel):
         ),
     )
     sse_keepalive: SecondsOrZero = _of("live", 15.0)
-    ws_max_message: PositiveSize = _of("live", 16 << 20)
+    ws_max_message: PositiveSize = _of("streams", 16 << 20)
     overload_lag: Seconds = _of("survival", 0.5)
     overload_memory: Annotated[float, BeforeValidator(values.share)] = _of("survival", 0.9)
     otel_exporter_otlp_endpoint: Url | None = _of("observability", None)

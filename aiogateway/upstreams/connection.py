@@ -238,6 +238,21 @@ class UpstreamConnection:
             self._protocol.plain = PlainBody(payload, left)
             self._bodiless = None  # the next exchange needs a new parser
 
+    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """Give what comes from now on to another protocol.
+
+        :returns: the transport, and what came behind the answer's head.
+        :raises ConnectionError: the connection is lost.
+        """
+        own = self._protocol
+        transport = own.transport
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            raise ConnectionResetError("the service closed the connection")
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+        behind, own._tail = own._tail, b""
+        return transport, behind
+
     def fail(self, exc: Exception) -> None:
         """Wake whoever reads head or body with an exception."""
         self._protocol.set_exception(exc)

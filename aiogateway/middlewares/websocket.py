@@ -1,0 +1,54 @@
+"""Lets a WebSocket's handshake onto its route (RFC 6455 sections 4.2.1 and 10.2).
+
+A page may open a socket wherever it likes, whatever CORS says, and reads what comes: so the route's CORS policy is
+enforced here. Who sends no origin is no page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aiohttp.hdrs import AUTHORIZATION, ORIGIN
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aiogateway.errors import Problem
+from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.request import Request
+from aiogateway.proxy.response import Response
+from aiogateway.routes import Route
+from aiogateway.websocket import handshake
+
+
+def websocket(inner: Handler, route: Route, origins: Collection[str]) -> Handler:
+    """Read the handshake of requests that ask for a WebSocket; others go on as usual.
+
+    :param origins: those that are allow-listed.
+    :raises Problem: `bad_request`, `upgrade_required`, `forbidden`.
+    """
+    anybody = route.cors == "public"
+
+    async def answer(request: Request) -> Response:
+        headers = request.headers
+        if handshake.asks(request.method, request.version, headers):
+            request.handshake = found = handshake.read(headers, has_body=request.has_body)
+            if not anybody and any(origin not in origins for origin in headers.getall(ORIGIN, ())):
+                raise Problem("forbidden", "this origin may not open this WebSocket from a page")
+            if found.token is not None:
+                believed = CIMultiDict(headers)
+                believed.add(AUTHORIZATION, f"Bearer {found.token}")
+                request.headers = CIMultiDictProxy(believed)
+        return await inner(request)
+
+    return answer
+
+
+def unless_socket(kept: Handler, proxy: Handler) -> Handler:
+    """Keep WebSockets away from what stores and encodes answers.
+
+    :param kept: what other requests get.
+    """
+
+    async def answer(request: Request) -> Response:
+        return await (kept if request.handshake is None else proxy)(request)
+
+    return answer

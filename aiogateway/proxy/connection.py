@@ -124,7 +124,7 @@ class ClientConnection(Receiving):
         :raises ConnectionResetError: the client is gone.
         """
         transport = self.transport
-        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
         transport.set_protocol(protocol)
         transport.resume_reading()

@@ -246,7 +246,7 @@ class UpstreamConnection:
         """
         own = self._protocol
         transport = own.transport
-        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the service closed the connection")
         transport.set_protocol(protocol)
         transport.resume_reading()

@@ -121,6 +121,8 @@ class End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost, self.open = True, False
         self._end()
+        if self.other.told:
+            self.other.finish()  # nobody is left for what it may still say
         self.relay.check_over()
 
     def _end(self) -> None:

@@ -51,7 +51,8 @@ PARTS: Final[dict[type, str]] = {
         start transport writing_paused""",
     web.Server: "_connections _kwargs _loop connections pre_shutdown request_handler",
     ResponseHandler: """
-        _drain_helper _parser _payload _reading_paused _should_close _skip_payload _upgraded abort close connection_lost
+        _drain_helper _parser _payload _reading_paused _should_close _skip_payload _tail _upgraded abort close
+        connection_lost
         data_received feed_data is_connected read
         resume_reading set_exception set_response_params should_close transport writing_paused""",
     BaseConnector: "_factory connect",

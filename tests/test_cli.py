@@ -142,7 +142,7 @@ def test_routes_as_json_has_every_policy() -> None:
         "not_enforced_yet",
     ]
     assert (pdf["methods"], pdf["timeout"], pdf["max_body"], pdf["owner"]) == (["POST"], 120.0, 1 << 30, "form:user_id")
-    assert "owner" not in pdf["not_enforced_yet"] and "ws_max_message" in pdf["not_enforced_yet"]
+    assert "owner" not in pdf["not_enforced_yet"] and "sse_keepalive" in pdf["not_enforced_yet"]
 
 
 @contextmanager

@@ -1,0 +1,172 @@
+"""Whatever the two ends of a WebSocket do, in whatever order: what goes on is what came, and all comes to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiogateway.deadlines import Deadlines
+from aiogateway.websocket.frames import Bounds
+from aiogateway.websocket.relay import CLOSING, Relay
+from tests.clock import Clock
+from tests.e2e.harness.sockets import BINARY, CLOSE, MASK, PING, TEXT, close, frame
+
+IDLE: Final = 60.0
+WAYS: Final = ("client", "upstream")
+MASKS: Final = {"client": MASK, "upstream": b""}
+OTHER: Final = {"client": "upstream", "upstream": "client"}
+
+
+class Play:
+    """A relay over real sockets, whose far ends the test holds. Its clock stands still unless the test says so.
+
+    :ivar sent: what each end was given to send, and `came` what came to it.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
+        self.relay = Relay(Bounds(1000, None, self.clock), self.deadlines, idle=IDLE)
+        self.sent = dict.fromkeys(WAYS, b"")
+        self.came = dict.fromkeys(WAYS, b"")
+        self.far: dict[str, socket.socket] = {}
+        self.ended: set[str] = set()
+
+    async def begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        transports = []
+        for way, end in zip(WAYS, (self.relay.client, self.relay.upstream), strict=True):
+            near, self.far[way] = socket.socketpair()
+            self.far[way].setblocking(False)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+            transport.set_protocol(end)
+            transports.append(transport)
+        self.relay.start(*transports, b"")
+
+    async def settle(self) -> None:
+        """Let everything that is on its way arrive."""
+        quiet = 0
+        while quiet < 3:
+            await asyncio.sleep(0)
+            quiet = 0 if self._read() else quiet + 1
+
+    def _read(self) -> bool:
+        got = False
+        for way, sock in self.far.items():
+            if sock.fileno() < 0 or way in self.ended:
+                continue
+            try:
+                data = sock.recv(1 << 16)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                data = b""
+            got = True
+            self.came[way] += data
+            if not data:
+                self.ended.add(way)
+        return got
+
+    def send(self, way: str, data: bytes) -> None:
+        sock = self.far[way]
+        if sock.fileno() >= 0:
+            try:
+                sock.sendall(data)
+                self.sent[way] += data
+            except (ConnectionError, BrokenPipeError):
+                pass
+
+    def shut(self, way: str) -> None:
+        if self.far[way].fileno() >= 0 and way not in self.ended:
+            self.far[way].shutdown(socket.SHUT_WR)
+
+    def leave(self, way: str) -> None:
+        self.far[way].close()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.deadlines.sweep()
+
+    async def end(self) -> None:
+        """Whatever was done, time ends it."""
+        for _ in range(12):
+            self.pass_time(max(IDLE, CLOSING) / 4 + 1)
+            await self.settle()
+        async with asyncio.timeout(5):
+            await self.relay.over
+        for sock in self.far.values():
+            sock.close()
+
+
+def whole_frames(data: bytes) -> list[int]:
+    """Where the frames in some bytes begin, and where the last one ends."""
+    at, marks = 0, [0]
+    while len(data) - at >= 2:
+        length, head = data[at + 1] & 0x7F, 2 + (4 if data[at + 1] & 0x80 else 0)
+        if length == 126:
+            length, head = int.from_bytes(data[at + 2 : at + 4], "big"), head + 2
+        if at + head + length > len(data):
+            break
+        at += head + length
+        marks.append(at)
+    return marks
+
+
+def assert_honest(came: bytes, sent: bytes) -> None:
+    """Assert that what came is the beginning of what was sent, but for a Close of the gateway's between two frames."""
+    if sent.startswith(came):
+        return
+    same = next(at for at in range(len(came)) if sent[at : at + 1] != came[at : at + 1])
+    begins = max(mark for mark in whole_frames(sent) if mark <= same)
+    parting = came[begins:]
+    assert parting[0] == 0x80 | CLOSE and len(parting) == whole_frames(parting)[-1], parting
+    assert whole_frames(parting)[-1] == whole_frames(parting)[1], "nothing follows it"
+
+
+STEPS = st.tuples(
+    st.sampled_from(["text", "text", "fragment", "ping", "large", "half", "close", "shut", "leave", "drain", "time"]),
+    st.sampled_from(WAYS),
+)
+
+
+@given(st.lists(STEPS, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_nothing_is_made_up_or_swapped_and_everything_ends(steps: list[tuple[str, str]]) -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        torn: set[str] = set()
+        for step, way in steps:
+            mask = MASKS[way]
+            data = {
+                "text": frame(TEXT, b"hello", mask=mask),
+                "fragment": frame(TEXT, b"hel", mask=mask, fin=False),
+                "ping": frame(PING, b"x" * 20, mask=mask),
+                "large": frame(BINARY, bytes(1001), mask=mask),
+                "half": frame(BINARY, bytes(500), mask=mask)[:250],
+                "close": close(1000, "bye", mask=mask),
+            }
+            if step in data and way not in torn:
+                play.send(way, data[step])
+                torn |= {way} if step == "half" else set()
+            elif step == "shut":
+                play.shut(way)
+                torn.add(way)
+            elif step == "leave":
+                play.leave(way)
+                torn.add(way)
+            elif step == "drain":
+                play.relay.close(1001, "away", "draining")
+            elif step == "time":
+                play.pass_time(IDLE / 3)
+            await play.settle()
+        await play.end()
+        assert play.relay.reason
+        for way in WAYS:
+            assert_honest(play.came[way], play.sent[OTHER[way]])
+
+    asyncio.run(run())

@@ -38,14 +38,15 @@ class Play:
 
     async def begin(self) -> None:
         loop = asyncio.get_running_loop()
-        transports = []
+        transports: list[asyncio.Transport] = []
         for way, end in zip(WAYS, (self.relay.client, self.relay.upstream), strict=True):
             near, self.far[way] = socket.socketpair()
             self.far[way].setblocking(False)
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
             transport.set_protocol(end)
             transports.append(transport)
-        self.relay.start(*transports, b"")
+        client, upstream = transports
+        self.relay.start(client, upstream, b"")
 
     async def settle(self) -> None:
         """Let everything that is on its way arrive."""

@@ -62,6 +62,20 @@ def test_a_socket_lives_as_long_as_either_end_says_something(hasty: Gateway, bac
         pair.pass_on(frame(TEXT, b"bye"), to_client=True)
 
 
+def test_a_reload_that_takes_a_sockets_upstream_away_leaves_the_socket(tmp_path: Path, backend: Backend) -> None:
+    folder = write_table(tmp_path / "config", f'main = {{ url = "{backend.url}" }}', ROUTES)
+    with running(folder) as gateway, opened(gateway, backend) as pair:
+        (folder / "upstreams.toml").write_text(f'other = {{ url = "{backend.url}" }}')
+        routes = folder / "routes" / "test.toml"
+        routes.write_text(ROUTES.replace('"main"', '"other"').replace("/ws/", "/moved/"))
+        gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: gateway.get("/ws/x").status == 404, "the route is gone")
+        pair.pass_on(frame(TEXT, b"still here", mask=MASK), to_client=False)
+        pair.pass_on(frame(TEXT, b"so am I"), to_client=True)
+        pair.client.leave()
+        assert pair.upstream.ended()
+
+
 def test_a_drain_closes_sockets_with_1001_and_waits_for_their_answers(config: Path, backend: Backend) -> None:
     with running(config, GATEWAY_DRAIN_TIMEOUT="4") as gateway, opened(gateway, backend) as pair:
         with opened(gateway, backend) as torn:

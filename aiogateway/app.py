@@ -43,7 +43,7 @@ from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
 from aiogateway.upstreams.client import LOOKUPS, UpstreamClient
-from aiogateway.websocket.relay import Sockets
+from aiogateway.websocket.closes import Sockets
 
 log = structlog.get_logger(__name__)
 

@@ -29,8 +29,8 @@ from aiogateway.proxy.shelf import Shelf
 from aiogateway.proxy.socket_answer import SocketAnswer
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
+from aiogateway.websocket.closes import Sockets
 from aiogateway.websocket.handshake import Handshake, check
-from aiogateway.websocket.relay import Sockets
 
 
 class ProxyHandler:

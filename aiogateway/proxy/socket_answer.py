@@ -14,16 +14,17 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, status_line
-from aiogateway.websocket.frames import GOING_AWAY, Bounds
-from aiogateway.websocket.relay import CLIENT_LOST, CUT, DRAINING, UPSTREAM_LOST, Relay, Sockets
+from aiogateway.websocket.closes import CLIENT_LOST, CUT, DRAINING, REFUSED, UPSTREAM_LOST, Sockets
+from aiogateway.websocket.frames import GOING_AWAY, TOO_LARGE, TOO_MANY, Bounds
+from aiogateway.websocket.relay import Relay
 
 # What the access log is told of a socket that ended for another reason than a Close of its peers.
 CODES: Final = {
     CLIENT_LOST: "client_closed",
     DRAINING: "draining",
     UPSTREAM_LOST: "upstream_bad_response",
-    "message_too_large": "body_too_large",
-    "rate_limited": "rate_limited",
+    REFUSED[TOO_LARGE]: "body_too_large",
+    REFUSED[TOO_MANY]: "rate_limited",
 }
 
 

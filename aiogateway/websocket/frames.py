@@ -18,6 +18,8 @@ CONTROL: Final = 0x8
 CLOSE: Final = 0x8
 # Bytes that a control frame's payload may have (section 5.5).
 MOST_CONTROL: Final = 125
+# Frames read in one go: a read of tiny ones could hold up the event loop for many milliseconds.
+AT_ONCE: Final = 4096
 # What a Close without a code means (section 7.4.1); never sent itself.
 NO_CODE: Final = 1005
 GOING_AWAY: Final = 1001
@@ -91,11 +93,23 @@ class Frames:
     :ivar news: whether something was found that somebody has to act on: `close`, `refusal` or `stopped`.
     :ivar close: the code of the Close that came; None before.
     :ivar close_went_on: whether that went on.
+    :ivar rest: what came and is yet to be fed again, because too many frames came at once.
     :ivar refusal: why the frames go no further; None while they do.
     :ivar stopped: whether nothing goes on any more; it ended between two frames.
     """
 
-    __slots__ = ("_bounds", "_held", "_left", "_stopping", "close", "close_went_on", "news", "refusal", "stopped")
+    __slots__ = (
+        "_bounds",
+        "_held",
+        "_left",
+        "_stopping",
+        "close",
+        "close_went_on",
+        "news",
+        "refusal",
+        "rest",
+        "stopped",
+    )
 
     def __init__(self, bounds: Bounds | None = None) -> None:
         self._bounds = bounds
@@ -106,6 +120,7 @@ class Frames:
         self.close_went_on = False
         self.news = False
         self.refusal: Refusal | None = None
+        self.rest = b""
         self.stopped = False
 
     @property
@@ -129,8 +144,12 @@ class Frames:
             data, self._held = self._held + data, b""
             size = len(data)
         on = 0 if self.stopped else size
-        at = left
+        at, room = left, AT_ONCE
         while at < size:
+            if not room:
+                self.rest, self._left = data[at:], 0
+                return data[: min(on, at)]
+            room -= 1
             if self._stopping and not self.stopped:
                 on = self._stop(at)
             end = self._frame(data, at, size)

@@ -16,39 +16,13 @@ import asyncio
 from typing import Final
 
 from aiogateway.deadlines import Deadline, Deadlines
-from aiogateway.metrics import Metrics, families
-from aiogateway.websocket.frames import BAD_GATEWAY, GOING_AWAY, TOO_LARGE, TOO_MANY, Bounds, Frames, close_frame
+from aiogateway.websocket.closes import CLIENT_CLOSED, CLIENT_LOST, IDLE, REFUSED, UPSTREAM_CLOSED, UPSTREAM_LOST
+from aiogateway.websocket.frames import BAD_GATEWAY, GOING_AWAY, Bounds, Frames, close_frame
 
 # Seconds for what is left once a Close went out (RFC 6455 section 7.1.1).
 CLOSING: Final = 10.0
 # Looks at an idle socket in the time that it may be silent.
 LOOKS: Final = 4
-
-# Why a socket ended: the values of `gateway_websocket_closes_total`'s label.
-CLIENT_CLOSED: Final = "client_closed"
-UPSTREAM_CLOSED: Final = "upstream_closed"
-CLIENT_LOST: Final = "client_lost"
-UPSTREAM_LOST: Final = "upstream_lost"
-IDLE: Final = "idle"
-DRAINING: Final = "draining"
-CUT: Final = "cut"
-REFUSED: Final = {TOO_LARGE: "message_too_large", TOO_MANY: "rate_limited"}
-
-
-class Sockets:
-    """What is known of all WebSockets of a worker.
-
-    :ivar active: how many there are.
-    """
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self.active = 0
-        metrics.gauge(families.WEBSOCKETS, lambda: [((), self.active)])
-
-    def closed(self, reason: str) -> None:
-        """Count one that is over."""
-        self._metrics.count(families.WEBSOCKET_CLOSES, reason).events += 1
 
 
 class End(asyncio.Protocol):
@@ -57,6 +31,7 @@ class End(asyncio.Protocol):
     :param frames: those that come in here.
     :param masked: whether what goes out here must be masked.
     :ivar open: whether what comes in at the other end goes out here.
+    :ivar full: whether the peer here reads slower than the other sends.
     :ivar told: whether a Close went out here.
     :ivar passed: bytes that came in here and went on.
     """
@@ -66,6 +41,7 @@ class End(asyncio.Protocol):
         "_finished",
         "_parting",
         "frames",
+        "full",
         "lost",
         "masked",
         "open",
@@ -83,6 +59,7 @@ class End(asyncio.Protocol):
         self.frames = frames
         self.masked = masked
         self.open = True
+        self.full = False
         self.told = False
         self.lost = False
         self.passed = 0
@@ -91,6 +68,8 @@ class End(asyncio.Protocol):
         self._parting = b""
 
     def data_received(self, data: bytes) -> None:
+        if self._finished:
+            return
         frames, other = self.frames, self.other
         self.relay.moved = True
         data = frames.feed(data)
@@ -100,17 +79,28 @@ class End(asyncio.Protocol):
         if frames.news:
             frames.news = False
             self.relay.notice(self)
+        if frames.rest:
+            self.transport.pause_reading()
+            self.relay.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Read on once there is room at the other end, what came already before anything else."""
+        if self.transport.is_closing() or self.other.full or self._finished:
+            return
+        if self.frames.rest:
+            data, self.frames.rest = self.frames.rest, b""
+            self.data_received(data)
+        if not self.frames.rest and not self.other.full:
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
-        self._ask_other(pause=True)
+        self.full = True
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._ask_other(pause=False)
-
-    def _ask_other(self, *, pause: bool) -> None:
-        transport = self.other.transport
-        if not transport.is_closing():
-            transport.pause_reading() if pause else transport.resume_reading()
+        self.full = False
+        self.other._read_on()
 
     def eof_received(self) -> bool:
         """Whether it is kept open for what the other end has still to say."""
@@ -160,7 +150,8 @@ class End(asyncio.Protocol):
             self.transport.close()
         else:
             self.transport.write_eof()
-            self.transport.resume_reading()
+            self.frames.rest = b""
+            self.transport.resume_reading()  # for its end; whatever comes before that goes nowhere
 
 
 class Relay:
@@ -175,7 +166,8 @@ class Relay:
         self.client = End(self, Frames(bounds), masked=False)
         self.upstream = End(self, Frames(), masked=True)
         self.client.other, self.upstream.other = self.upstream, self.client
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self.loop.create_future()
         self.reason = ""
         self.moved = False
         self._deadlines = deadlines

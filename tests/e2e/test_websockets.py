@@ -254,6 +254,18 @@ def test_an_end_is_not_read_faster_than_the_other_takes_it(
             sending.result()
 
 
+@pytest.mark.parametrize("to_client", [False, True], ids=["to the upstream", "to the client"])
+def test_a_flood_of_tiny_frames_passes_in_order(gateway: Gateway, backend: Backend, *, to_client: bool) -> None:
+    mask = b"" if to_client else MASK
+    flood = b"".join(frame(PING, b"%d" % number, mask=mask) for number in range(40_000))
+    with opened(gateway, backend) as pair:
+        source, target = (pair.upstream, pair.client) if to_client else (pair.client, pair.upstream)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(source.send, flood)
+            assert target.take(len(flood)) == flood
+            sending.result()
+
+
 def pour(sock: socket.socket, piece: bytes, most: int) -> int:
     """Send copies of a piece until the peer has taken nothing for a second; how many bytes went."""
     patience = sock.gettimeout()

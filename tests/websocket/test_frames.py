@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiogateway.settings.values import Rate
-from aiogateway.websocket.frames import NO_CODE, TOO_LARGE, TOO_MANY, Bounds, Frames, close_frame, code_of
+from aiogateway.websocket.frames import AT_ONCE, NO_CODE, TOO_LARGE, TOO_MANY, Bounds, Frames, close_frame, code_of
 from tests.clock import Clock
 from tests.e2e.harness.sockets import BINARY, CLOSE, MASK, PING, TEXT, close, frame
 
@@ -127,6 +127,15 @@ def test_no_period_has_more_than_twice_the_limit_and_a_slow_client_is_never_refu
     for _ in range(3 * limit):
         assert slow.refuse(TEXT, 1) is None
         clock.advance(60 / limit * 1.001)
+
+
+def test_a_flood_of_tiny_frames_is_read_in_pieces() -> None:
+    flood = frame(PING, mask=MASK) * (3 * AT_ONCE) + close(1000, mask=MASK)
+    reader, on, turns, data = Frames(), b"", 0, flood
+    while data:
+        on += reader.feed(data)
+        data, reader.rest, turns = reader.rest, b"", turns + 1
+    assert (on, turns, reader.close) == (flood, 4, 1000)
 
 
 CODES = {

@@ -129,7 +129,9 @@ def assert_honest(came: bytes, sent: bytes) -> None:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["text", "text", "fragment", "ping", "large", "half", "close", "shut", "leave", "drain", "time"]),
+    st.sampled_from(
+        ["text", "text", "fragment", "ping", "large", "many", "half", "close", "shut", "leave", "drain", "time"]
+    ),
     st.sampled_from(WAYS),
 )
 
@@ -148,6 +150,7 @@ def test_nothing_is_made_up_or_swapped_and_everything_ends(steps: list[tuple[str
                 "fragment": frame(TEXT, b"hel", mask=mask, fin=False),
                 "ping": frame(PING, b"x" * 20, mask=mask),
                 "large": frame(BINARY, bytes(1001), mask=mask),
+                "many": frame(PING, mask=mask) * 9000,
                 "half": frame(BINARY, bytes(500), mask=mask)[:250],
                 "close": close(1000, "bye", mask=mask),
             }

@@ -99,7 +99,9 @@ class ProxyHandler:
         if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
             stream_idle = settings.stream_idle_timeout
             exchange.establish(stream_idle)
-            return EventAnswer(exchange, [lines], stream_idle=stream_idle)
+            return EventAnswer(
+                exchange, [lines], self._deadlines, stream_idle=stream_idle, keepalive=route.sse_keepalive
+            )
         return UpstreamResponse(exchange, [lines], self._shelf)
 
     def _socket(self, request: Request, handshake: Handshake | None, exchange: Exchange) -> SocketAnswer:

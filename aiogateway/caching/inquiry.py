@@ -51,6 +51,7 @@ class Inquiry(Request):
         for name in _SHARED_SLOTS:
             setattr(self, name, getattr(request, name))
         self.method = "GET"
+        self.handshake = None
         self.due = []
         self.heard: Request | None = request.heard if isinstance(request, Inquiry) else request
         self.record = Record(request.record.started)

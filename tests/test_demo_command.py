@@ -55,6 +55,12 @@ def test_every_printed_command_is_one_line_of_shell() -> None:
 
 
 def test_the_welcome_names_both_addresses_and_what_was_set_aside() -> None:
-    text = welcome_text(Addresses("http://a:1", "http://b:2"), "user-1", "a.b.c", ["GATEWAY_CONFIG"])
-    for part in ("http://a:1\n", "http://b:2/\n", "GATEWAY_CONFIG\n", "\ncurl -gsw '\\n' http://a:1/v2/login "):
+    text = welcome_text(Addresses("http://a:1", "http://b:2", "http://c:3/"), "user-1", "a.b.c", ["GATEWAY_CONFIG"])
+    for part in (
+        "http://c:3/ ",
+        "http://a:1\n",
+        "http://b:2/\n",
+        "GATEWAY_CONFIG\n",
+        "\ncurl -gsw '\\n' http://a:1/v2/login ",
+    ):
         assert part in text

@@ -1,10 +1,11 @@
-"""The dashboard: a page and its assets, read once, under a policy that lets nothing else in."""
+"""Pages of our own: each a folder with a page and its assets, read once, under a policy that lets nothing else in."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Final
 
 from aiohttp import web
@@ -21,23 +22,37 @@ POLICY: Final = (
 )
 FIELDS: Final = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 def add_dashboard(app: web.Application) -> None:
-    """Serve the page at `/` and what it needs under `/assets/`."""
-    for file in resources.files("aiogateway.admin").joinpath("dashboard").iterdir():
+    """Serve the dashboard."""
+    add_page(app, resources.files("aiogateway.admin").joinpath("dashboard"), POLICY)
+
+
+def add_page(app: web.Application, folder: Traversable, policy: str, words: Mapping[str, str] | None = None) -> None:
+    """Serve the page of a folder at `/`, and what it needs under `/assets/`.
+
+    :param policy: its `Content-Security-Policy`.
+    :param words: what the page says instead of `{{name}}`, by name; already fit for HTML.
+    """
+    for file in folder.iterdir():
         suffix = f".{file.name.rpartition('.')[2]}"
+        body = file.read_bytes()
+        if file.name == "index.html":
+            for name, value in (words or {}).items():
+                body = body.replace(f"{{{{{name}}}}}".encode(), value.encode())
         path = "/" if file.name == "index.html" else f"/assets/{file.name}"
-        app.router.add_get(path, _serving(file.read_bytes(), TYPES[suffix]))
+        app.router.add_get(
+            path, _serving(body, {**FIELDS, "Content-Security-Policy": policy, "Content-Type": TYPES[suffix]})
+        )
 
 
-def _serving(body: bytes, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _serving(body: bytes, fields: Mapping[str, str]) -> Callable[[web.Request], Awaitable[web.Response]]:
     tag = hashlib.sha256(body).hexdigest()[:32]
-    fields = {**FIELDS, "Content-Type": kind, "ETag": f'"{tag}"'}
+    fields = {**fields, "ETag": f'"{tag}"'}
 
     async def answer(request: web.Request) -> web.Response:
         held = request.if_none_match

@@ -1,4 +1,5 @@
-"""`aiogateway demo`: the gateway with the packaged table and the stand-ins behind it, in one process.
+"""`aiogateway demo`: the gateway with the packaged table and the stand-ins behind it, in one process, and a page to try
+them on.
 
 Rules: the process's environment holds, less what would lead the demo away from its table, its keys and its one process;
 what was set aside is said. The printed token is the demo user's, and good for a day.
@@ -8,16 +9,19 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiogateway import routes, workers
+from aiogateway.demo.sample_page import SamplePage, Together
 from aiogateway.demo.stand_ins import StandIns
 from aiogateway.demo.welcome import EMAIL, addresses_of, welcome_text
 from aiogateway.demo.world import user_id_of
+from aiogateway.settings import Settings
 
 TOKEN_SECONDS = 24 * 3600
 KEY = "JWT_SECRET"
 HOST = "GATEWAY_HOST"
+ORIGINS = "ALLOWED_ORIGINS"
 SET_ASIDE = frozenset({"GATEWAY_CONFIG", "GATEWAY_WORKERS", "RECAPTCHA_HOSTNAMES"})
 
 
@@ -30,15 +34,26 @@ def run(environ: Mapping[str, str], echo: Callable[[str], None]) -> int:
     :raises OSError: no socket can be bound for a stand-in.
     """
     key = _value(environ, KEY) or secrets.token_urlsafe(48)
-    with StandIns(key) as stand_ins:
-        demo_environ, aside = demo_environment(environ, {**stand_ins.environment(), KEY: key})
+    with StandIns(key) as stand_ins, SamplePage() as page:
+        own = {**stand_ins.environment(), KEY: key, ORIGINS: _origins(environ, page.origins)}
+        demo_environ, aside = demo_environment(environ, own)
         settings, _ = routes.configure(demo_environ)
+        addresses = addresses_of(settings, page.url)
+        page.gateway, page.dashboard = addresses.public, addresses.admin
         user_id = user_id_of(EMAIL)
         token = stand_ins.world.token(user_id, seconds=TOKEN_SECONDS)
-        text = welcome_text(addresses_of(settings), user_id, token, aside)
+        text = welcome_text(addresses, user_id, token, aside)
         return workers.run(
-            functools.partial(routes.configure, demo_environ), alongside=stand_ins, on_ready=lambda: echo(text)
+            functools.partial(routes.configure, demo_environ),
+            alongside=Together(stand_ins, page),
+            on_ready=lambda: echo(text),
         )
+
+
+def _origins(environ: Mapping[str, str], own: Sequence[str]) -> str:
+    """Whose pages may call the gateway: those that it would let anyway, and the demo's own."""
+    listed = _value(environ, ORIGINS) or ",".join(Settings().allowed_origins)
+    return ",".join((listed, *own))
 
 
 def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

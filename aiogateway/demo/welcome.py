@@ -14,17 +14,18 @@ EMAIL = "demo@example.com"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a person on this machine reaches the gateway: base URLs without a path."""
+    """Where a person on this machine reaches the gateway: base URLs without a path; and the sample page's URL."""
 
     public: str
     admin: str
+    page: str
 
 
-def addresses_of(settings: Settings) -> Addresses:
-    """The addresses of both listeners."""
+def addresses_of(settings: Settings, page: str) -> Addresses:
+    """The addresses of both listeners, and of the sample page."""
     scheme = "https" if settings.tls_cert else "http"
     public = base_url(scheme, settings.host, settings.port)
-    return Addresses(public, base_url("http", settings.admin_host, settings.admin_port))
+    return Addresses(public, base_url("http", settings.admin_host, settings.admin_port), page)
 
 
 def base_url(scheme: str, host: str, port: int) -> str:
@@ -95,6 +96,7 @@ def welcome_text(addresses: Addresses, user_id: str, token: str, aside: Sequence
     :param aside: names of the variables that the demo doesn't follow.
     """
     head = [
+        f"Open {addresses.page} in a browser: a page that uses the gateway",
         f"The gateway listens on {addresses.public}",
         f"Its dashboard is at {addresses.admin}/",
     ]

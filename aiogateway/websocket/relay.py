@@ -40,6 +40,7 @@ class End(asyncio.Protocol):
         "_ended",
         "_finished",
         "_parting",
+        "_shut",
         "frames",
         "full",
         "lost",
@@ -65,6 +66,7 @@ class End(asyncio.Protocol):
         self.passed = 0
         self._ended = False
         self._finished = False
+        self._shut = False
         self._parting = b""
 
     def data_received(self, data: bytes) -> None:
@@ -149,9 +151,16 @@ class End(asyncio.Protocol):
         if self._ended or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            self.transport.write_eof()
+            self.shut()
             self.frames.rest = b""
             self.transport.resume_reading()  # for its end; whatever comes before that goes nowhere
+
+    def shut(self) -> None:
+        """Nothing more goes out here, and the peer is told so where it can still answer."""
+        self.open = False
+        if not self._shut and not self.transport.is_closing() and self.transport.can_write_eof():
+            self._shut = True
+            self.transport.write_eof()
 
 
 class Relay:
@@ -229,6 +238,8 @@ class Relay:
         if end.told or end.frames.close is not None:
             if other.frames.close is not None:
                 other.finish()  # it has said its Close, and nobody is left to answer
+            elif other.told:
+                other.shut()
             return
         self._begin_closing(CLIENT_LOST if end is self.client else UPSTREAM_LOST)
         if other is self.upstream:

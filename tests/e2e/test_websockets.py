@@ -150,6 +150,14 @@ def test_an_upstream_that_closes_behind_its_close_is_passed_on(gateway: Gateway,
         assert pair.client.ended()
 
 
+def test_a_client_that_says_nothing_to_an_upstreams_close_sees_its_end_too(gateway: Gateway, backend: Backend) -> None:
+    with opened(gateway, backend) as pair:
+        pair.client.send(frame(CLOSE, bytes(126), mask=MASK))
+        pair.upstream.send(close(1002))
+        pair.upstream.leave()
+        assert pair.client.rest() == close(1002)
+
+
 def test_a_client_that_leaves_without_a_close_frees_the_upstream(gateway: Gateway, backend: Backend) -> None:
     before = samples(gateway, CLOSES)
     with opened(gateway, backend) as pair:

@@ -11,14 +11,15 @@ from aiogateway.demo.command import demo_environment
 from aiogateway.demo.welcome import Addresses, base_url, lines, welcome_text
 
 OWN = {"JWT_SECRET": "k" * 48, "AUTH_SERVICE_URL": "http://127.0.0.1:1"}
-HOST = {"GATEWAY_HOST": "127.0.0.1"}
+LAG = {"GATEWAY_OVERLOAD_LAG": "5"}
+HOST = {"GATEWAY_HOST": "127.0.0.1", **LAG}
 
 
 @pytest.mark.parametrize(
     ("environ", "read", "aside"),
     [
         ({}, {**HOST, **OWN}, []),
-        ({"gateway_host": "::"}, {"gateway_host": "::", **OWN}, []),
+        ({"gateway_host": "::"}, {"gateway_host": "::", **LAG, **OWN}, []),
         ({"GATEWAY_HOST": " "}, {**HOST, **OWN}, []),
         ({"GATEWAY_PORT": "8001", "PATH": "/bin"}, {"GATEWAY_PORT": "8001", "PATH": "/bin", **HOST, **OWN}, []),
         ({"auth_service_url": "http://auth:1", "jwt_secret": "x"}, {**HOST, **OWN}, []),

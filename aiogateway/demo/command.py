@@ -20,8 +20,9 @@ from aiogateway.settings import Settings
 
 TOKEN_SECONDS = 24 * 3600
 KEY = "JWT_SECRET"
-HOST = "GATEWAY_HOST"
 ORIGINS = "ALLOWED_ORIGINS"
+# The stand-ins work in the same loop: what holds them up is no overload of the gateway.
+DEFAULTS = {"GATEWAY_HOST": "127.0.0.1", "GATEWAY_OVERLOAD_LAG": "5"}
 SET_ASIDE = frozenset({"GATEWAY_CONFIG", "GATEWAY_WORKERS", "RECAPTCHA_HOSTNAMES"})
 
 
@@ -65,8 +66,8 @@ def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tupl
     kept = {name: value for name, value in environ.items() if name.upper() not in own}
     aside = sorted(name for name, value in kept.items() if value.strip() and _leads_away(name.upper()))
     kept = {name: value for name, value in kept.items() if name not in aside}
-    host = {} if _value(kept, HOST) else {HOST: "127.0.0.1"}
-    return {**kept, **host, **own}, aside
+    defaults = {name: value for name, value in DEFAULTS.items() if not _value(kept, name)}
+    return {**kept, **defaults, **own}, aside
 
 
 def _leads_away(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The demo's page, on a port of its own: to a browser it is of another origin than the gateway, as a customer's page is.
+"""The demo's page, on a port of its own: of another origin than the gateway, as any customer's page is.
 
 Rules: the socket is bound when the object is made, because the gateway must list the page's origin before it starts.
 Whoever makes the object closes it, and says where the gateway is before it is started.

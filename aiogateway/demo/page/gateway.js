@@ -39,8 +39,13 @@ export class Call {
     this.took = performance.now() - this.began;
     this.mark(String(status), ok ? "good" : "bad");
     this.item.querySelector(".took").textContent = `${this.took < 10 ? this.took.toFixed(1) : Math.round(this.took)} ms`;
-    this.item.querySelector(".id code").textContent = id || "unknown";
+    if (id) this.item.querySelector(".id code").textContent = id;
     this.times(timesOf(timing));
+  }
+
+  /** Words instead of a request id. */
+  note(words) {
+    this.item.querySelector(".id").textContent = words;
   }
 
   times(parts) {
@@ -64,7 +69,7 @@ export class Call {
     box.replaceChildren(svg, ...all.map(([name, value]) => {
       const text = document.createElement("span");
       text.className = `part-${name}`;
-      text.textContent = `${name === "rest" ? "browser, network, gateway" : name} ${value.toFixed(1)} ms`;
+      text.textContent = `${name === "rest" ? "the rest" : name} ${value.toFixed(1)} ms`;
       return text;
     }));
     box.hidden = false;

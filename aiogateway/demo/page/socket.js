@@ -35,14 +35,14 @@ export function socket(card) {
 
   open.addEventListener("click", () => {
     const call = new Call(card, "GET", PATH);
-    call.item.querySelector(".id").textContent = "A browser shows a page no fields of a socket's answer: its request id is in the log.";
+    call.note("A browser shows a page none of this answer's fields: the request id is in the gateway's log.");
     say(card, "Opening…");
     open.disabled = true;
     // A page can't set Authorization on a WebSocket: the token goes where subprotocols do.
     live = new WebSocket(gateway.replace("http", "ws") + PATH, session.token ? ["bearer", session.token] : []);
     live.addEventListener("open", () => {
       call.head(101, "", "");
-      call.item.querySelector(".id").textContent = `subprotocol ${live.protocol || "none"}`;
+      call.note(`subprotocol ${live.protocol || "none"}; the request id is in the gateway's log`);
       say(card, "Open.", "good");
       ready(true);
       message.focus();

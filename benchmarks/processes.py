@@ -149,6 +149,11 @@ def cpu_seconds(root: int) -> float:
     return ticks / TICKS_A_SECOND
 
 
+def waited_seconds(pid: int) -> float:
+    """Seconds that a process, its first thread, was ready to run and had no core (the kernel's sched-stats)."""
+    return int((PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+
+
 def settle(root: int) -> None:
     """Return once the tree used no CPU for a moment: what clients left behind is no part of the next measurement.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from benchmarks import figures, load, machine, picture, processes, report, scenarios, traffic
+from benchmarks import figures, load, machine, picture, processes, report, scenarios, streams, traffic
 from benchmarks.__main__ import options
 from benchmarks.backend import large_answer
 from benchmarks.contenders import CONTENDERS
@@ -216,3 +216,8 @@ async def test_the_backend_counts_an_upload_however_it_is_cut(piece: int) -> Non
             assert await reader.readexactly(16) == b'{"received":300}'
         writer.close()
         await writer.wait_closed()
+
+
+async def test_every_event_of_a_stream_is_timed() -> None:
+    late = await streams.direct(3, 0.5)
+    assert 0 < late.median <= late.p99 <= late.most

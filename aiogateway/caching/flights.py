@@ -21,10 +21,12 @@ from aiogateway.caching.inquiry import Inquiry
 from aiogateway.caching.storing import ANEW, Asked, Selecting, entry_of, lines_without
 from aiogateway.caching.stream import Reader, Stream
 from aiogateway.compression import Compression, Piecewise
+from aiogateway.compression.policy import EVENTS
 from aiogateway.errors import Problem
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
+from aiogateway.proxy.retell import media_type
 from aiogateway.proxy.shelf import Shelf
 
 # Bytes of a body on its way that are held though there is no room for it.
@@ -151,6 +153,8 @@ class Flights:
             return None
         exchange = response.exchange
         message = exchange.message
+        if media_type(message) == EVENTS:  # one that ended before its head was looked at
+            return None
         length = message.headers.get(CONTENT_LENGTH)
         if length is None and not message.chunked and response.status != 204:
             return None  # it would end with the connection, and then nobody knows whether it is complete

@@ -11,6 +11,10 @@ from typing import Final
 
 from aiogateway.errors import Problem
 
+# Given between two events (WHATWG HTML, "Authoring notes"): to whoever reads a stream it is nothing.
+COMMENT: Final = b": keep-alive\n\n"
+# May stand before all of a stream, and means nothing there.
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # Looked for at every place: the end of one may be the beginning of the next.
 _END: Final = re.compile(rb"(?=(\n\n|\r\r|\n\r\n))")
 _ENDS: Final = (b"\n\n", b"\r\r", b"\n\r\n")

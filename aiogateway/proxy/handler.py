@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from aiohttp.hdrs import CONNECTION
 
+from aiogateway.compression.policy import EVENTS
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
@@ -96,10 +97,12 @@ class ProxyHandler:
         settings, route, message = self._settings, request.route, exchange.message
         lines = self._lines(request, exchange)
         exchange.bear_silence(max(route.timeout, settings.idle_timeout))
-        if not exchange.payload.is_eof() and media_type(message) == "text/event-stream":
+        if not exchange.payload.is_eof() and media_type(message) == EVENTS:
             stream_idle = settings.stream_idle_timeout
             exchange.establish(stream_idle)
-            return EventAnswer(exchange, [lines], stream_idle=stream_idle)
+            return EventAnswer(
+                exchange, [lines], self._deadlines, stream_idle=stream_idle, keepalive=route.sse_keepalive
+            )
         return UpstreamResponse(exchange, [lines], self._shelf)
 
     def _socket(self, request: Request, handshake: Handshake | None, exchange: Exchange) -> SocketAnswer:

@@ -202,7 +202,7 @@ ROUTE_KEYS: Final[Mapping[str, Key]] = {
     "websocket": Key(_bool, "streams", False),
     "ws_max_message": Key(values.positive_size, "streams", setting="ws_max_message"),
     "ws_rate": Key(_message_rate, "streams"),
-    "sse_keepalive": Key(values.seconds_or_zero, "live", setting="sse_keepalive"),
+    "sse_keepalive": Key(values.seconds_or_zero, "streams", setting="sse_keepalive"),
     "errors": Key(values.choice("replace", "pass"), "data path", "replace"),
     "deprecated": Key(_date, "data path"),
 }

@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from aiogateway.settings import values
 
-# Parts whose settings and policies are accepted and checked, but have no mechanism in this version.
-NOT_YET: Final = frozenset({"live"})
+# Parts whose settings and policies are accepted and checked, but have no mechanism in this version: none.
+NOT_YET: Final[frozenset[str]] = frozenset()
 
 # Without `GATEWAY_` in front: names that other programs of the platform share.
 SHARED_PREFIXES: Final = ("jwt_", "recaptcha_", "allowed_", "otel_")
@@ -133,7 +133,7 @@ class Variables(BaseModel):
             "application/wasm",
         ),
     )
-    sse_keepalive: SecondsOrZero = _of("live", 15.0)
+    sse_keepalive: SecondsOrZero = _of("streams", 15.0)
     ws_max_message: PositiveSize = _of("streams", 16 << 20)
     overload_lag: Seconds = _of("survival", 0.5)
     overload_memory: Annotated[float, BeforeValidator(values.share)] = _of("survival", 0.9)

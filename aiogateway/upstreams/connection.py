@@ -81,6 +81,10 @@ class UpstreamProtocol(ResponseHandler):
     def _break_off(self, exc: HttpProcessingError) -> None:
         if self.transport is not None:
             self.transport.close()
+        payload = self._payload
+        if payload is not None and not payload.is_eof():
+            # aiohttp's parser forgets the body that it was in, and who reads that would wait for ever.
+            set_exception(payload, aiohttp.ClientPayloadError("the body's framing is malformed"), exc)
         self.set_exception(exc)
 
     def resume_reading(self, resume_parser: bool = True) -> None:

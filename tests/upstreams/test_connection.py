@@ -127,6 +127,25 @@ async def test_a_body_that_breaks_off_is_an_error(begun: bytes, how: str) -> Non
             await payload.readany()
 
 
+async def test_a_body_whose_framing_breaks_later_on_is_an_error() -> None:
+    go_on = asyncio.Event()
+
+    async def then(peer: Peer) -> None:
+        await go_on.wait()
+        await peer.say(b"no chunk\r\n")
+        await peer.rest()
+
+    begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
+    async with connected(answering(begun, then=then)) as connection:
+        connection.begin(GET, bodiless=False)
+        _, payload = await head_of(connection)
+        assert await payload.readany() == b"ab"
+        go_on.set()
+        async with asyncio.timeout(3):
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await payload.readany()
+
+
 async def test_a_body_without_a_length_that_is_reset_is_an_error() -> None:
     go_on = asyncio.Event()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.admin.browser import chromium
+from tests.browser import chromium
 from tests.e2e.harness import running
 
 # (what to press, what the step says then)

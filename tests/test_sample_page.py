@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.admin.browser import chromium
+from tests.browser import chromium
 from tests.e2e.harness import Gateway, running
 
 PATIENCE = 15_000

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.admin.browser import chromium
+from tests.browser import chromium
 from tests.e2e.harness import free_port
 
 GOOD = ("/v2/homepage-slow?seconds=0.05", "/v2/homepage-slow?seconds=0.01", "/healthz", "/nothing")

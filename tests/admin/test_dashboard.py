@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Route, expect
 
-from tests.admin.browser import chromium
+from tests.browser import chromium
 from tests.e2e.harness import Gateway, free_port, running, write_table
 
 NAMES = ("accounts", "billing", "crawling")

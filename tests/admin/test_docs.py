@@ -22,7 +22,7 @@ from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Table, configure
 from aiogateway.settings import Settings
-from tests.admin.browser import CHROMIUM, QUIET
+from tests.browser import CHROMIUM, QUIET
 from tests.proxy.served import serving
 
 PLAIN = {"Accept-Encoding": "identity"}

@@ -1,4 +1,4 @@
-"""Pages of several origins in one real Chromium, before the demo and before a gateway with a backend of the tests' own."""
+"""Pages of several origins in real Chromium, before the demo and before a gateway with a backend of the tests' own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.admin.browser import chromium
+from tests.browser import chromium
 from tests.e2e.harness import Backend, Gateway, running, write_table
 
 PATIENCE = 20_000
@@ -21,6 +21,9 @@ rate_limit = "off"
 upstream = "main"
 [[route]]
 path = "/b/{rest:path}"
+[[route]]
+path = "/up/{rest:path}"
+max_body = "1 GiB"
 [[route]]
 path = "/widget/{rest:path}"
 cors = "public"

@@ -84,6 +84,16 @@ class Side:
         assert bool(second & 0x80) is not self.masks, "masked in the wrong direction"
         return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
+    def take_frame(self) -> tuple[int, bytes]:
+        """Opcode and payload of the next frame, which must be a whole message."""
+        first, second = self.take(2)
+        assert first & 0xF0 == 0x80, f"frame {first:#x}"
+        length = second & 0x7F
+        if length > 125:
+            length = int.from_bytes(self.take(2 if length == 126 else 8), "big")
+        mask = self.take(4) if second & 0x80 else bytes(4)
+        return first & 0xF, bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.take(length)))
+
     def rest(self) -> bytes:
         """All that comes until the end, however that comes about."""
         return self.wire.body("close").data

@@ -64,7 +64,7 @@ class Origins:
     stranger: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def origins() -> Iterator[Origins]:
     """Two ports and names of this machine that serve blank pages."""
     servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Blank) for _ in range(2)]
@@ -77,14 +77,14 @@ def origins() -> Iterator[Origins]:
         server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for all tests here."""
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo(origins: Origins) -> Iterator[Gateway]:
     """The demo, with the listed origin beside its own page's."""
     settings = {"JWT_SECRET": "", "GATEWAY_AUTH_MODE": "", "GATEWAY_RATE_LIMIT": "", "ALLOWED_ORIGINS": origins.listed}
@@ -92,14 +92,14 @@ def demo(origins: Origins) -> Iterator[Gateway]:
         yield gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_backend() -> Iterator[Backend]:
     """A backend that answers as each test scripts it."""
     with Backend() as backend:
         yield backend
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_gateway(origins: Origins, own_backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway before that backend."""
     folder = tmp_path_factory.mktemp("browsers") / "config"
@@ -142,7 +142,7 @@ def stranger(open_page: Open, origins: Origins) -> Page:
     return open_page(origins.stranger)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def token(demo: Gateway) -> str:
     """The token that the demo prints."""
     found = re.search(r"Bearer (ey[\w.-]+)", demo.output)

@@ -11,7 +11,8 @@ from playwright.sync_api import Page
 from tests.browsers.test_calls import url
 from tests.e2e.harness import Backend, Gateway, Peer, chunked, reply
 
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n"
+FIELDS = (b"Content-Type: text/event-stream", b"Cache-Control: no-store", b"Transfer-Encoding: chunked")
+HEAD = b"\r\n".join((b"HTTP/1.1 200 OK", *FIELDS, b"\r\n"))
 COUNT = 5
 
 

@@ -11,13 +11,12 @@ from datetime import date
 from typing import Any, Final
 
 from aiogateway.address import without_userinfo
-from aiogateway.routes.policies import ROUTE_KEYS, UPSTREAM_KEYS, Key, not_enforced
+from aiogateway.routes.policies import ROUTE_KEYS, UPSTREAM_KEYS
 from aiogateway.routes.table import METHOD_ORDER, Route, Table, Upstream
 from aiogateway.settings import Settings, checks
 from aiogateway.settings.values import UNITS, Rate
-from aiogateway.settings.variables import NOT_YET, POOL_FIELDS, part_of, variable_name
+from aiogateway.settings.variables import POOL_FIELDS
 
-LATER: Final = "accepted, not enforced yet"
 # Told apart from the policies: they say which route it is.
 IDENTITY: Final = frozenset({"path", "methods", "upstream", "upstream_path"})
 POLICIES: Final = tuple(key for key in ROUTE_KEYS if key not in IDENTITY)
@@ -43,7 +42,6 @@ def route_record(route: Route) -> dict[str, Any]:
         "upstream_path": route.upstream_path,
         "tier": route.tier,
         **{key: _plain(getattr(route, key)) for key in POLICIES},
-        "not_enforced_yet": [key for key in POLICIES if not_enforced(ROUTE_KEYS[key], getattr(route, key))],
     }
 
 
@@ -76,9 +74,9 @@ def explanation(method: str, path: str, query: str, route: Route, params: Mappin
         ("asks for", f"{method} {target}", route.sources["upstream_path"] if route.upstream_path else "same path"),
         *(("parameter", f"{name} = {value}", "path") for name, value in params.items()),
     ]
-    policies = [_row(key, ROUTE_KEYS[key], getattr(route, key), route.sources[key]) for key in POLICIES]
+    policies = [(key, value_text(key, getattr(route, key)), route.sources[key]) for key in POLICIES]
     if route.tier is not None:
-        policies[0] = (policies[0][0], f"{policies[0][1]} ({route.tier})", *policies[0][2:])
+        policies[0] = (policies[0][0], f"{policies[0][1]} ({route.tier})", policies[0][2])
     return [
         *aligned(head),
         "",
@@ -103,31 +101,17 @@ def explanation_record(method: str, path: str, query: str, route: Route, params:
         "destinations": list(map(without_userinfo, upstream.urls)),
         "target": route.target(path, params) + query,
         "params": dict(params),
-        "policies": {
-            key: {
-                "value": _plain(getattr(route, key)),
-                "source": route.sources[key],
-                "enforced": not not_enforced(ROUTE_KEYS[key], getattr(route, key)),
-            }
-            for key in POLICIES
-        },
+        "policies": {key: {"value": _plain(getattr(route, key)), "source": route.sources[key]} for key in POLICIES},
     }
 
 
-def _upstream_rows(upstream: Upstream) -> list[tuple[str, str, str, str]]:
-    rows = [
-        _row(key, row, getattr(upstream, key), upstream.sources[key])
-        for key, row in UPSTREAM_KEYS.items()
-        if key != "url"
+def _upstream_rows(upstream: Upstream) -> list[tuple[str, str, str]]:
+    keys = [key for key in UPSTREAM_KEYS if key != "url"]
+    rows = [(key, value_text(key, getattr(upstream, key)), upstream.sources[key]) for key in keys]
+    rows += [
+        (f"pool {name}", str(getattr(upstream.pool, name)), upstream.sources[f"pool_{name}"]) for name in POOL_FIELDS
     ]
-    for name in POOL_FIELDS:
-        later = LATER if part_of(f"pool_{name}") in NOT_YET else ""
-        rows.append((f"pool {name}", str(getattr(upstream.pool, name)), upstream.sources[f"pool_{name}"], later))
     return rows
-
-
-def _row(key: str, row: Key, value: object, source: str) -> tuple[str, str, str, str]:
-    return key, value_text(key, value), source, LATER if not_enforced(row, value) else ""
 
 
 def value_text(key: str, value: object) -> str:
@@ -161,16 +145,8 @@ def _plain(value: object) -> object:
 
 
 def summary(settings: Settings, table: Table) -> list[str]:
-    """What `check` says of a good configuration: its extent, what to notice, what has no effect yet."""
+    """What `check` says of a good configuration: its extent, and what to notice."""
     files = len({route.file for route in table.routes})
     said = [f"ok: {len(table.upstreams)} upstreams, {len(table.routes)} routes in {files} files"]
     said += [f"note: {note}" for note in checks.notes(settings)]
-    early = sorted(variable_name(field) for field in settings.sources if part_of(field) in NOT_YET)
-    if early:
-        said.append(f"{LATER}: variables {', '.join(early)}")
-    keys = [
-        key for key in POLICIES if any(not_enforced(ROUTE_KEYS[key], getattr(route, key)) for route in table.routes)
-    ]
-    if keys:
-        said.append(f"{LATER}: route keys {', '.join(keys)}")
     return said

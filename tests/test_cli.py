@@ -82,7 +82,6 @@ def test_check_sums_up_what_is_right_and_what_to_notice() -> None:
     found = lines_of("check", **KEY, GATEWAY_REDIS_URL="redis://:hunter2@r", GATEWAY_SSE_KEEPALIVE="9")
     assert found[0] == "ok: 20 upstreams, 97 routes in 12 files"
     assert any("RECAPTCHA_SECRET_KEY" in line for line in found if line.startswith("note: "))
-    assert not any("not enforced yet" in line for line in found)
     assert SECRET not in "".join(found) and "hunter2" not in "".join(found)
 
 
@@ -139,10 +138,8 @@ def test_routes_as_json_has_every_policy() -> None:
         "sse_keepalive",
         "errors",
         "deprecated",
-        "not_enforced_yet",
     ]
     assert (pdf["methods"], pdf["timeout"], pdf["max_body"], pdf["owner"]) == (["POST"], 120.0, 1 << 30, "form:user_id")
-    assert pdf["not_enforced_yet"] == []
 
 
 @contextmanager

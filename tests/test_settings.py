@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from aiogateway.settings import ConfigError, Settings, checks, parse, read, values
 from aiogateway.settings.values import Rate
-from aiogateway.settings.variables import FIELDS, NOT_YET, Variables, part_of
+from aiogateway.settings.variables import FIELDS
 
 KEY = {"JWT_SECRET": "k" * 32}
 
@@ -331,11 +331,6 @@ def test_a_secret_is_in_no_fault_and_in_no_representation(environ: dict[str, str
 def test_a_long_value_is_cut_and_quoted_in_a_fault() -> None:
     (fault,) = faults_of({"GATEWAY_PORT": "9\n" * 500})
     assert "\n" not in fault and len(fault) < 200
-
-
-def test_a_part_without_a_mechanism_is_known_for_every_variable() -> None:
-    parts = {part_of(field) for field in Variables.model_fields}
-    assert parts == NOT_YET | {"cache", "compression", "data path", "guards", "observability", "streams", "survival"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiogateway.settings import values
-from aiogateway.settings.variables import NOT_YET
 
 TIERS: Final = ("short", "medium", "long")
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -33,18 +32,15 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: how it is read, what holds without it, which part of the gateway acts on it.
+    """One key: how it is read, and what holds without it.
 
     :param default: the value itself.
     :param setting: instead of `default`: the field of the settings that holds it.
-    :param idle: values that ask nothing of the part.
     """
 
     parse: Callable[[object], Any]
-    part: str
     default: Any = None
     setting: str | None = None
-    idle: tuple[Any, ...] = (None, False, ())
 
 
 def _bool(value: object) -> bool:
@@ -182,49 +178,44 @@ def read_certificates(path: str) -> str:
 
 
 ROUTE_KEYS: Final[Mapping[str, Key]] = {
-    "path": Key(_path, "data path"),
-    "methods": Key(_methods, "data path", frozenset(METHODS)),
-    "upstream": Key(_path, "data path"),
-    "upstream_path": Key(_path, "data path"),
-    "timeout": Key(_timeout, "data path", "short"),
-    "auth": Key(values.choice("required", "optional", "public"), "guards", "required", idle=("public",)),
-    "roles": Key(_roles, "guards", ()),
-    "owner": Key(_text(_FIELD, "must be <name>, form:<field> or json:<field>"), "guards"),
-    "cors": Key(values.choice("allowlist", "public"), "guards", "allowlist"),
-    "rate_limit": Key(_limits, "guards", setting="rate_limit"),
-    "rate_limit_by": Key(_limited_by, "guards", ("client",)),
-    "max_body": Key(values.size, "data path", setting="max_body"),
-    "recaptcha": Key(_recaptcha, "guards", False),
-    "cache": Key(_cache, "cache"),
-    "compress": Key(_bool, "compression", True),
-    "retry": Key(_bool, "survival"),
-    "encoded_slash": Key(_bool, "data path", False),
-    "websocket": Key(_bool, "streams", False),
-    "ws_max_message": Key(values.positive_size, "streams", setting="ws_max_message"),
-    "ws_rate": Key(_message_rate, "streams"),
-    "sse_keepalive": Key(values.seconds_or_zero, "streams", setting="sse_keepalive"),
-    "errors": Key(values.choice("replace", "pass"), "data path", "replace"),
-    "deprecated": Key(_date, "data path"),
+    "path": Key(_path),
+    "methods": Key(_methods, frozenset(METHODS)),
+    "upstream": Key(_path),
+    "upstream_path": Key(_path),
+    "timeout": Key(_timeout, "short"),
+    "auth": Key(values.choice("required", "optional", "public"), "required"),
+    "roles": Key(_roles, ()),
+    "owner": Key(_text(_FIELD, "must be <name>, form:<field> or json:<field>")),
+    "cors": Key(values.choice("allowlist", "public"), "allowlist"),
+    "rate_limit": Key(_limits, setting="rate_limit"),
+    "rate_limit_by": Key(_limited_by, ("client",)),
+    "max_body": Key(values.size, setting="max_body"),
+    "recaptcha": Key(_recaptcha, False),
+    "cache": Key(_cache),
+    "compress": Key(_bool, True),
+    "retry": Key(_bool),
+    "encoded_slash": Key(_bool, False),
+    "websocket": Key(_bool, False),
+    "ws_max_message": Key(values.positive_size, setting="ws_max_message"),
+    "ws_rate": Key(_message_rate),
+    "sse_keepalive": Key(values.seconds_or_zero, setting="sse_keepalive"),
+    "errors": Key(values.choice("replace", "pass"), "replace"),
+    "deprecated": Key(_date),
 }
 
 UPSTREAM_KEYS: Final[Mapping[str, Key]] = {
-    "url": Key(values.destinations, "data path", ()),
-    "env": Key(_environment_name, "data path"),
-    "balance": Key(values.choice("least_requests", "round_robin"), "survival", "least_requests"),
-    "health_path": Key(_health_path, "survival"),
-    "health_interval": Key(_interval, "survival", 10.0),
-    "health_timeout": Key(values.seconds, "survival", 2.0),
-    "health_failures": Key(values.integer(1, 1000), "survival", 3),
-    "health_successes": Key(values.integer(1, 1000), "survival", 2),
-    "eject_after": Key(values.integer(1, 1000), "survival", 5),
-    "eject_rate": Key(values.share, "survival", 0.5),
-    "eject_window": Key(values.seconds, "survival", 30.0),
-    "eject_time": Key(values.seconds, "survival", 30.0),
-    "ca_file": Key(_certificates, "data path"),
-    "server_name": Key(_text(_NAME, "must be a host name"), "data path"),
+    "url": Key(values.destinations, ()),
+    "env": Key(_environment_name),
+    "balance": Key(values.choice("least_requests", "round_robin"), "least_requests"),
+    "health_path": Key(_health_path),
+    "health_interval": Key(_interval, 10.0),
+    "health_timeout": Key(values.seconds, 2.0),
+    "health_failures": Key(values.integer(1, 1000), 3),
+    "health_successes": Key(values.integer(1, 1000), 2),
+    "eject_after": Key(values.integer(1, 1000), 5),
+    "eject_rate": Key(values.share, 0.5),
+    "eject_window": Key(values.seconds, 30.0),
+    "eject_time": Key(values.seconds, 30.0),
+    "ca_file": Key(_certificates),
+    "server_name": Key(_text(_NAME, "must be a host name")),
 }
-
-
-def not_enforced(row: Key, value: object) -> bool:
-    """Whether a value asks for something that this version does not do yet."""
-    return row.part in NOT_YET and value not in row.idle

@@ -16,7 +16,6 @@ from aiogateway.settings import checks
 from aiogateway.settings.faults import ENVIRONMENT, ConfigError, Fault, meant, shown
 from aiogateway.settings.variables import (
     FIELDS,
-    NOT_YET,
     POOL_FIELDS,
     PoolSettings,
     Variables,
@@ -24,7 +23,7 @@ from aiogateway.settings.variables import (
     variable_name,
 )
 
-__all__ = ["NOT_YET", "ConfigError", "Fault", "PoolSettings", "Settings", "parse", "read", "variable_name"]
+__all__ = ["ConfigError", "Fault", "PoolSettings", "Settings", "parse", "read", "variable_name"]
 
 
 class Settings(Variables):

@@ -180,7 +180,7 @@ def test_a_worker_that_refuses_requests_says_what_to_do(reason: str, cure: str) 
 def test_what_would_happen_to_a_request_is_explained(table: Table) -> None:
     told = explained(table, "GET", "/a/1?b=2")
     assert (told["route"], told["upstream"], told["target"], told["params"]) == ("/a/{x}", "b", "/a/1?b=2", {"x": "1"})
-    assert told["policies"]["auth"] == {"value": "required", "source": "default", "enforced": True}
+    assert told["policies"]["auth"] == {"value": "required", "source": "default"}
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,26 @@ from pathlib import Path
 import jwt
 import pytest
 
-from benchmarks import figures, load, machine, picture, processes, report, scenarios, streams, traffic
+from benchmarks import (
+    autobahn,
+    figures,
+    load,
+    machine,
+    picture,
+    processes,
+    report,
+    scenarios,
+    streams,
+    traffic,
+    websocket,
+)
 from benchmarks.__main__ import options
 from benchmarks.backend import large_answer
 from benchmarks.contenders import CONTENDERS
 from benchmarks.gateway import table
 from benchmarks.results import Ref, Results, Sample
 from benchmarks.stream_backend import Connection
+from tests.clock import eventually
 
 WRK_OUTPUT = """\
 Running 1s test @ http://127.0.0.1:40000/
@@ -221,3 +234,21 @@ async def test_the_backend_counts_an_upload_however_it_is_cut(piece: int) -> Non
 async def test_every_event_of_a_stream_is_timed() -> None:
     late = await streams.direct(3, 0.5)
     assert 0 < late.median <= late.p99 <= late.most
+
+
+async def test_messages_of_the_benchmarks_sockets_go_round() -> None:
+    server = await asyncio.get_running_loop().create_server(websocket.Echo, "127.0.0.1", 0)
+    async with server:
+        clients = await websocket.opened(server.sockets[0].getsockname()[1], 3)
+        for client in clients:
+            client.ask()
+        await eventually(lambda: all(client.echoes > 9 for client in clients), "every socket has echoes")
+        for client in clients:
+            client.transport.abort()
+
+
+def test_a_verdict_is_worse_in_either_respect() -> None:
+    good = {"behavior": "OK", "behaviorClose": "OK"}
+    assert not autobahn.is_worse(good, good)
+    assert autobahn.is_worse({**good, "behaviorClose": "FAILED BY CLIENT"}, good)
+    assert not autobahn.is_worse(good, {**good, "behavior": "NON-STRICT"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -28,12 +29,18 @@ GONE_WITHIN = 40.0
 FORBIDDEN = ("Traceback", "Unclosed", "never retrieved", "Task was destroyed", "never awaited")
 
 
+# Below the ports that the kernel gives to connections, so that none of those takes one that is meant for a listener.
+LISTENERS = range(10_000, 32_000)
+_turns = itertools.count(os.getpid() * 97)
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on just now, another one each time."""
+    while True:
+        port = LISTENERS[next(_turns) % len(LISTENERS)]
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def write_table(folder: Path, upstreams: str, routes: str) -> Path:

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from aiogateway.demo.command import demo_environment
+from aiogateway.demo.command import demo_environment, gateway_ports
+from aiogateway.demo.sample_page import PORT, SamplePage, sources_of
 from aiogateway.demo.welcome import Addresses, base_url, lines, welcome_text
 
 OWN = {"JWT_SECRET": "k" * 48, "AUTH_SERVICE_URL": "http://127.0.0.1:1"}
@@ -46,6 +47,24 @@ def test_the_demo_reads_the_environment_less_what_leads_it_away(
 )
 def test_a_listener_is_reached_from_this_machine_at(host: str, url: str) -> None:
     assert base_url("http", host, 8000) == url
+
+
+@pytest.mark.parametrize("name", ["GATEWAY_PORT", "gateway_admin_port"])
+def test_the_page_leaves_the_gateway_its_ports(name: str) -> None:
+    with SamplePage(gateway_ports({name: f" {PORT} "})) as page:
+        assert f":{PORT}/" not in page.url
+
+
+@pytest.mark.parametrize(
+    ("gateway", "sources"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000 ws://127.0.0.1:8000"),
+        ("https://gateway.example:443", "https://gateway.example:443 wss://gateway.example:443"),
+        ("http://[::1]:8000", "http: ws:"),
+    ],
+)
+def test_the_pages_policy_names_the_gateway_as_far_as_policies_can(gateway: str, sources: str) -> None:
+    assert sources_of(gateway) == sources
 
 
 def test_every_printed_command_is_one_line_of_shell() -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
+from aiogateway.demo.live_socket import TICK_SECONDS
 from aiogateway.demo.service import EVENT_GAP
 from aiogateway.demo.stand_ins import StandIns
 from aiogateway.demo.world import Shelf
@@ -80,6 +81,71 @@ async def test_a_live_chat_over_a_socket_answers_every_question_in_tokens(client
             assert "What does it cost?" in "".join(said)
         await chat.close()
         assert (await chat.receive()).type is WSMsgType.CLOSED
+
+
+async def test_a_socket_gives_bytes_and_echoes_back_as_they_came(client: Client) -> None:
+    async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
+        await chat.send_bytes(bytes(range(256)))
+        assert await chat.receive_bytes(timeout=5) == bytes(range(256))
+        await chat.send_str("echo “hello”\n")
+        assert await chat.receive_str(timeout=5) == "echo “hello”\n"
+
+
+async def test_a_socket_ticks_beside_what_is_said(client: Client) -> None:
+    async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
+        await chat.send_str("ticks 3")
+        ticks = [await chat.receive_json(timeout=5) for _ in range(3)]
+        assert ticks == [{"type": "tick", "number": number, "of": 3} for number in (1, 2, 3)]
+        assert client.time.slept == [TICK_SECONDS] * 3
+        await chat.send_str("echo on")
+        assert await chat.receive_str(timeout=5) == "echo on"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "reason"),
+    [
+        ("close 4001 that is enough", 4001, "that is enough"),
+        ("close 1000", 1000, ""),
+        (f"close 3000 {'é' * 100}", 3000, "é" * 61),
+    ],
+)
+async def test_a_socket_closes_with_the_code_asked_for(client: Client, asked: str, code: int, reason: str) -> None:
+    async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
+        await chat.send_str(asked)
+        message = await chat.receive(timeout=5)
+        assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, code, reason)
+
+
+@pytest.mark.parametrize("said", ["close 1006", "close 99", "ticks 0", "ticks 100", "echo", "Close 4001"])
+async def test_what_is_no_command_is_a_question(client: Client, said: str) -> None:
+    async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
+        await chat.send_str(said)
+        assert (await chat.receive_json(timeout=5))["type"] == "token"
+
+
+async def test_ticks_end_with_their_socket() -> None:
+    waiting, ended = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    stand_ins = StandIns(KEY, sleep=sleep)
+    await stand_ins.start()
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(stand_ins.environment()["RESPONSE_3D_CHATBOT_SERVICE_URL"] + LIVE) as chat,
+        ):
+            await chat.send_str("ticks 9")
+            await asyncio.wait_for(waiting.wait(), 5)
+            await chat.close()
+            await asyncio.wait_for(ended.wait(), 5)
+    finally:
+        await stand_ins.close()
 
 
 async def test_the_split_answer_is_a_json_object_a_line(client: Client) -> None:

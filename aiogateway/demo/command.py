@@ -21,6 +21,7 @@ from aiogateway.settings import Settings
 TOKEN_SECONDS = 24 * 3600
 KEY = "JWT_SECRET"
 ORIGINS = "ALLOWED_ORIGINS"
+PORTS = ("GATEWAY_PORT", "GATEWAY_ADMIN_PORT")
 # The stand-ins work in the same loop: what holds them up is no overload of the gateway.
 DEFAULTS = {"GATEWAY_HOST": "127.0.0.1", "GATEWAY_OVERLOAD_LAG": "5"}
 SET_ASIDE = frozenset({"GATEWAY_CONFIG", "GATEWAY_WORKERS", "RECAPTCHA_HOSTNAMES"})
@@ -35,7 +36,7 @@ def run(environ: Mapping[str, str], echo: Callable[[str], None]) -> int:
     :raises OSError: no socket can be bound for a stand-in.
     """
     key = _value(environ, KEY) or secrets.token_urlsafe(48)
-    with StandIns(key) as stand_ins, SamplePage() as page:
+    with StandIns(key) as stand_ins, SamplePage(gateway_ports(environ)) as page:
         own = {**stand_ins.environment(), KEY: key, ORIGINS: _origins(environ, page.origins)}
         demo_environ, aside = demo_environment(environ, own)
         settings, _ = routes.configure(demo_environ)
@@ -55,6 +56,12 @@ def _origins(environ: Mapping[str, str], own: Sequence[str]) -> str:
     """Whose pages may call the gateway: those that it would let anyway, and the demo's own."""
     listed = _value(environ, ORIGINS) or ",".join(Settings().allowed_origins)
     return ",".join((listed, *own))
+
+
+def gateway_ports(environ: Mapping[str, str]) -> set[int]:
+    """The gateway's ports, as far as they are numbers: whatever else they are is found when settings are read."""
+    values = (_value(environ, name).strip() for name in PORTS)
+    return {int(value) for value in values if value.isascii() and value.isdigit() and len(value) <= 5}
 
 
 def demo_environment(environ: Mapping[str, str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -1,4 +1,5 @@
-"""The 3D, text and voice chatbots: whole answers, the live stream, the split stream, and the chat socket.
+"""The 3D, text and voice chatbots: whole answers, the live stream, the split stream, and the live socket's
+handshake.
 
 Rules: an answer to a GET (an EventSource can send no body) takes its question from the query. The live stream's events
 are numbered; `Last-Event-ID` takes it up after that event, and past the last one 204 tells an EventSource to stop.
@@ -11,16 +12,16 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from aiogateway.demo.forms import Received, received
-from aiogateway.demo.service import EVENT_GAP, any_method, event, paced
+from aiogateway.demo.live_socket import MESSAGE_LIMIT, LiveSocket
+from aiogateway.demo.service import any_method, event, paced
 from aiogateway.demo.speech import SECONDS, answer_to, mouth_cues, tokens_of, voice_text
 from aiogateway.demo.world import World
 
 WORDS_PER_EVENT = 5
 AUDIO_SLICES = 3
-SOCKET_MESSAGE_LIMIT = 64 * 1024
 
 
 class Response3D:
@@ -46,9 +47,9 @@ class Response3D:
         return web.json_response({**answer, "audioFormat": "wav", "duration": SECONDS, "animation": "Talking_1"})
 
     async def live(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(max_msg_size=SOCKET_MESSAGE_LIMIT)
+        socket = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT)
         if socket.can_prepare(request):
-            return await self._chat(request, socket)
+            return await LiveSocket(socket, self._world).talk(request)
         events = list(live_events(_question(await received(request))))
         seen = request.headers.get("Last-Event-ID", "")
         rest = events[int(seen) :] if seen.isascii() and seen.isdigit() else events
@@ -59,18 +60,6 @@ class Response3D:
     async def split(self, request: web.Request) -> web.StreamResponse:
         lines = (json.dumps(part).encode() + b"\n" for part in _split_parts(_question(await received(request))))
         return await paced(request, self._world, "application/x-ndjson", lines)
-
-    async def _chat(self, request: web.Request, socket: web.WebSocketResponse) -> web.WebSocketResponse:
-        await socket.prepare(request)
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                continue
-            for number, token in enumerate(tokens_of(answer_to(_said(message.data)), WORDS_PER_EVENT)):
-                if number:
-                    await self._world.sleep(EVENT_GAP)
-                await socket.send_json({"type": "token", "text": token})
-            await socket.send_json({"type": "done"})
-        return socket
 
 
 def live_events(question: str) -> Iterator[bytes]:
@@ -100,15 +89,6 @@ def _split_parts(question: str) -> Iterator[dict[str, Any]]:
     for part in _voice_slices():
         yield {"part": "audio", **part}
     yield {"part": "end", "duration": SECONDS}
-
-
-def _said(text: str) -> str:
-    """The question in a socket's message: the field of a JSON object, else the message as it is."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return str(message.get("question", "")) if isinstance(message, dict) else text
 
 
 def _question(got: Received) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Collection
 from html import escape
 from importlib import resources
 from types import TracebackType
@@ -28,15 +29,16 @@ POLICY: Final = (
 
 
 class SamplePage:
-    """:raises OSError: no port can be had.
+    """:param spoken_for: ports that others on this machine are to have.
+    :raises OSError: no port can be had.
 
     :ivar url: where it is.
     :ivar gateway: base URL of the gateway's public listener.
     :ivar dashboard: that of its admin listener.
     """
 
-    def __init__(self) -> None:
-        self._socket = _bound()
+    def __init__(self, spoken_for: Collection[int] = ()) -> None:
+        self._socket = _bound(0 if PORT in spoken_for else PORT)
         self._runner: web.AppRunner | None = None
         self.gateway = self.dashboard = ""
 
@@ -57,9 +59,9 @@ class SamplePage:
     async def start(self) -> None:
         """Serve the page, in the running loop."""
         app = web.Application()
-        sources = f"{self.gateway} {self.gateway.replace('http', 'ws', 1)}"
         words = {"gateway": escape(self.gateway), "dashboard": escape(self.dashboard)}
-        add_page(app, resources.files("aiogateway.demo").joinpath("page"), POLICY.format(sources), words)
+        folder = resources.files("aiogateway.demo").joinpath("page")
+        add_page(app, folder, POLICY.format(sources_of(self.gateway)), words)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
@@ -80,12 +82,20 @@ class SamplePage:
         self._socket.close()
 
 
-def _bound() -> socket.socket:
-    """The usual port, or another if that is taken."""
+def _bound(port: int) -> socket.socket:
+    """That port, or another if it is taken."""
     try:
-        return socket.create_server(("127.0.0.1", PORT))
+        return socket.create_server(("127.0.0.1", port))
     except OSError:
         return socket.create_server(("127.0.0.1", 0))
+
+
+def sources_of(gateway: str) -> str:
+    """What the policy names for calls and sockets to a gateway (Content Security Policy Level 3, 2.3.1)."""
+    scheme, _, host = gateway.partition("://")
+    live = scheme.replace("http", "ws", 1)
+    # A policy has no way to write an IPv6 address: browsers drop the source, and with it every call
+    return f"{scheme}: {live}:" if host.startswith("[") else f"{gateway} {live}://{host}"
 
 
 class Together:

@@ -26,7 +26,16 @@ from benchmarks import gateway, processes
 
 LONG: Final = ["9.*", "12.*", "13.*"]
 # From good to bad.
-VERDICTS: Final = ("OK", "INFORMATIONAL", "NON-STRICT", "UNCLEAN", "WRONG CODE", "FAILED BY CLIENT", "FAILED")
+VERDICTS: Final = (
+    "OK",
+    "INFORMATIONAL",
+    "NON-STRICT",
+    "UNIMPLEMENTED",
+    "UNCLEAN",
+    "WRONG CODE",
+    "FAILED BY CLIENT",
+    "FAILED",
+)
 LARGEST: Final = 64 << 20
 ROUTES: Final = f"""
 [[route]]

@@ -111,14 +111,19 @@ class Asking(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.opened.done():
             if b" 101 " not in data or not data.endswith(HEAD_END):
-                raise processes.BenchError(f"no socket was opened: {data[:200]!r}")
-            self.opened.set_result(None)
+                self.opened.set_exception(processes.BenchError(f"no socket was opened: {data[:200]!r}"))
+            else:
+                self.opened.set_result(None)
             return
         self._seen += len(data)
         whole, self._seen = divmod(self._seen, len(ANSWERED))
         if whole:
             self.echoes += whole
             self.transport.write(ASKED * whole)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(processes.BenchError("a connection was closed before its socket was opened"))
 
     def ask(self) -> None:
         self.transport.write(ASKED)

@@ -1,7 +1,8 @@
 """Lets a WebSocket's handshake onto its route (RFC 6455 sections 4.2.1 and 10.2).
 
 A page may open a socket wherever it likes, whatever CORS says, and reads what comes: so the route's CORS policy is
-enforced here. Who sends no origin is no page.
+enforced here. Who sends no origin is no page. A page that a public route lets in without being listed gets no
+credentials: what its browser adds by itself does not go on.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ def websocket(inner: Handler, route: Route, origins: Collection[str]) -> Handler
     async def answer(request: Request) -> Response:
         headers = request.headers
         if handshake.asks(request.method, request.version, headers):
-            request.handshake = found = handshake.read(headers, has_body=request.has_body)
-            if not anybody and any(origin not in origins for origin in headers.getall(ORIGIN, ())):
-                raise Problem("forbidden", "this origin may not open this WebSocket from a page")
+            found = handshake.read(headers, has_body=request.has_body)
+            if any(origin not in origins for origin in headers.getall(ORIGIN, ())):
+                if not anybody:
+                    raise Problem("forbidden", "this origin may not open this WebSocket from a page")
+                found = found._replace(withheld=handshake.AMBIENT)
+            request.handshake = found
             if found.token is not None:
                 believed = CIMultiDict(headers)
                 believed.add(AUTHORIZATION, f"Bearer {found.token}")

@@ -10,8 +10,6 @@ from aiogateway.proxy.headers import RawFields, inward_lines, without
 from aiogateway.proxy.request import Request
 from aiogateway.upstreams.destination import Destination
 
-# Those of a WebSocket's handshake that the gateway writes itself.
-_OF_HANDSHAKE: Final = frozenset({b"sec-websocket-protocol"})
 _VIA: Final = {(1, 1): b"Via: 1.1 aiogateway", (1, 0): b"Via: 1.0 aiogateway"}
 
 
@@ -36,7 +34,7 @@ class Outbound:
         fields: RawFields = request.message.raw_headers
         handshake = request.handshake
         if handshake is not None:
-            fields = without(fields, _OF_HANDSHAKE)
+            fields = without(fields, handshake.withheld)
         lines = inward_lines(fields, headers.getall(CONNECTION, ()))
         lines += (
             request.forwarded_lines(),

@@ -32,6 +32,10 @@ VERSION: Final = "13"
 BEARER: Final = "bearer"
 # The last fields of a head that changes protocols, in either direction.
 SWITCH: Final = b"Connection: Upgrade\r\nUpgrade: websocket"
+# Fields of a client's that don't go on as they came: the gateway writes the subprotocols itself.
+OWN: Final = frozenset({b"sec-websocket-protocol"})
+# Beside those, what a browser adds by itself, whatever page it is that asks.
+AMBIENT: Final = OWN | {b"authorization", b"cookie"}
 # RFC 6455 section 1.3.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # 16 bytes in Base64 (section 4.2.1).
@@ -54,6 +58,7 @@ class Handshake(NamedTuple):
     :ivar extensions: names of the extensions that it offered.
     :ivar bearer: whether it offered `bearer`.
     :ivar token: what stood behind that; None for nothing.
+    :ivar withheld: names of the client's fields that don't go on as they came, in lower case.
     """
 
     key: str
@@ -61,6 +66,7 @@ class Handshake(NamedTuple):
     extensions: frozenset[str]
     bearer: bool
     token: str | None
+    withheld: frozenset[bytes] = OWN
 
     def lines(self) -> list[bytes]:
         """The lines that are added to the request for its upstream."""

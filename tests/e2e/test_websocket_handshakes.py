@@ -294,6 +294,23 @@ def test_the_cors_policy_says_whose_pages_may_open_a_socket(
         assert not backend.seen(path)
 
 
+CREDENTIALS = {
+    "a listed page": (f"Origin: {PAGE}", True),
+    "no page": ("X-Own: 1", True),
+    "a stranger": ("Origin: https://evil.example", False),
+}
+
+
+@pytest.mark.parametrize(("field", "trusted"), CREDENTIALS.values(), ids=CREDENTIALS)
+def test_a_strangers_page_gets_a_socket_without_the_credentials_of_its_browser(
+    gateway: Gateway, backend: Backend, field: str, *, trusted: bool
+) -> None:
+    ambient = ("Cookie: session=secret", "Authorization: Basic c2VjcmV0")
+    with opened(gateway, backend, field, *ambient, under="/widget") as pair:
+        head = pair.upstream.head
+        assert [bool(head.values(name)) for name in ("cookie", "authorization")] == [trusted, trusted]
+
+
 def test_handshakes_count_for_the_routes_limit(gateway: Gateway, backend: Backend) -> None:
     for _ in range(2):
         with opened(gateway, backend, under="/rare"):

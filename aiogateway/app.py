@@ -265,6 +265,7 @@ class Gateway:
             self._look_at_memory(now)
             self._telemetry.advance(time.time())
             self._look_at_workers()
+            self.metrics.fold()
             self.reporter.publish()
             await self._close_retired()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import Any
 
-from aiohttp.hdrs import ACCEPT_ENCODING, RANGE
+from aiohttp.hdrs import RANGE
 
 from aiogateway.caching.answers import SharedAnswer, StoredAnswer
 from aiogateway.caching.cache_status import hit_lines
@@ -15,7 +15,7 @@ from aiogateway.caching.conditions import Part, is_not_modified, lines_not_modif
 from aiogateway.caching.entry import Entry, Key, Store
 from aiogateway.caching.flight import Flight, Shared
 from aiogateway.caching.flights import Flights
-from aiogateway.compression import IDENTITY, Compression, choose, encoded_lines
+from aiogateway.compression import IDENTITY, Compression, encoded_lines
 from aiogateway.linux import Buffer
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.request import Request
@@ -98,7 +98,7 @@ class Giving:
 
     def _coding(self, request: Request, size: int | None) -> str:
         """The coding for a client of what may be encoded."""
-        choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
+        choice = request.head.coding
         return self._compression.coding(choice, size)
 
     async def _encoded(self, key: Key, entry: Entry, coding: str, plain: Buffer | None) -> Buffer | None:

@@ -17,6 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from aiogateway.caching.entry import Key
 from aiogateway.caching.storing import Asked, Selecting
 from aiogateway.compression import IDENTITY
+from aiogateway.proxy.head import Head
 from aiogateway.proxy.headers import RawFields, goes_inward, named_by_connection
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
@@ -66,6 +67,7 @@ class Inquiry(Request):
             headers.popall(name, None)
         self.headers = CIMultiDictProxy(headers)
         self.message = request.message._replace(raw_headers=tuple(raw), headers=self.headers)
+        self.head = Head(tuple(raw), self.headers)
 
     def early_hints(self, fields: RawFields, connection: Sequence[str]) -> None:
         """Pass a 103 on to the client that asked first; others may be elsewhere in their answers."""

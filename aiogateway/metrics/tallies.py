@@ -6,7 +6,7 @@ its last one, so that no counter goes back.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,18 +26,44 @@ class Count:
 
 
 class Tally:
-    """A histogram's series: how many values fell in each bucket, and at the end their sum."""
+    """A histogram's series: how many values fell in each bucket, and at the end their sum.
 
-    __slots__ = ("_bounds", "cells")
+    Values are kept as they come and counted together: a sort and a search for each bound cost a request less than a
+    tenth of what its own searches would. `fold` has to be called now and then.
 
-    def __init__(self, bounds: Sequence[float], cells: list[float] | None = None) -> None:
+    :ivar observe: takes a value.
+    """
+
+    __slots__ = ("_bounds", "_cells", "_new", "observe")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.cells: list[float] = [0] * (len(bounds) + 2) if cells is None else cells
+        self._cells: list[float] = [0] * (len(bounds) + 2)
+        self._new: list[float] = []
+        self.observe: Callable[[float], None] = self._new.append
 
-    def observe(self, value: float) -> None:
-        cells = self.cells
-        cells[bisect_left(self._bounds, value)] += 1
-        cells[-1] += value
+    @property
+    def cells(self) -> list[float]:
+        """The counts and the sum, always in the same list."""
+        self.fold()
+        return self._cells
+
+    def fold(self) -> None:
+        """Count what was observed since the last time."""
+        new, cells = self._new, self._cells
+        if not new:
+            return
+        cells[-1] += sum(new)
+        new.sort()
+        below = 0
+        for place, bound in enumerate(self._bounds):
+            if below == len(new):
+                break
+            reached = bisect_right(new, bound, below)
+            cells[place] += reached - below
+            below = reached
+        cells[-2] += len(new) - below
+        new.clear()
 
 
 class Metrics:
@@ -49,7 +75,7 @@ class Metrics:
     def __init__(self, before: Mapping[str, Any] | None = None) -> None:
         self._counts: dict[tuple[str, Labels], Count] = {}
         self._tallies: dict[tuple[str, Labels], Tally] = {}
-        # Holds the tallies' own cells, so that a snapshot costs no look at each.
+        # Holds the tallies' own cells, so that a snapshot copies nothing.
         self._rows: list[list[Any]] = []
         self._gauges: dict[str, Gauge] = {}
         for family, row in FAMILIES.items():
@@ -82,12 +108,18 @@ class Metrics:
             self._rows.append([family, labels, found.cells])
         return found
 
+    def fold(self) -> None:
+        """Count what histograms were given; to be called every second or so, so that little of it waits."""
+        for tally in self._tallies.values():
+            tally.fold()
+
     def gauge(self, family: str, read: Gauge) -> None:
         """Have a gauge read when it is asked for."""
         self._gauges[family] = read
 
     def snapshot(self) -> dict[str, Any]:
         """All of it, to be shown and to be written as JSON; the lists in it go on changing."""
+        self.fold()
         return {
             "counts": [[family, labels, count.events] for (family, labels), count in self._counts.items()],
             "tallies": self._rows,

@@ -47,22 +47,39 @@ def admission(inner: Handler) -> Handler:
     """
 
     async def answer(request: Request) -> Response:
-        headers = request.headers
         if request.version not in VERSIONS:
             raise Problem("http_version_not_supported")
         if request.method == "CONNECT":
             raise Problem("not_implemented", "this gateway makes no tunnels")
+        head = request.head
+        if head.admitted != request.version:
+            check_fields(request)
+            if request.version == (1, 1):  # HTTP/1.0 has a say in whether the connection is kept, each time
+                head.admitted = request.version
         check_target(request)
-        check_framing(request)
-        if CONNECTION in headers:
-            check_connection(request)
-        if EXPECT in headers and any(value.lower() != "100-continue" for value in headers.getall(EXPECT)):
-            raise Problem("expectation_failed")
-        if VIA in headers and via_count(headers.getall(VIA)) > MAX_PASSES:
-            raise Problem("loop_detected")
         return await inner(request)
 
     return answer
+
+
+def check_fields(request: Request) -> None:
+    """Refuse what the fields alone show to be wrong.
+
+    :raises Problem: `bad_request`, `not_implemented`, `expectation_failed`, `loop_detected`.
+    """
+    headers = request.headers
+    hosts = headers.getall(HOST, ())
+    if len(hosts) != 1 and (hosts or request.version >= (1, 1)):
+        raise Problem("bad_request", "the request must have one Host field")
+    if hosts and not is_authority(hosts[0]):
+        raise Problem("bad_request", "the Host field is malformed")
+    check_framing(request)
+    if CONNECTION in headers:
+        check_connection(request)
+    if EXPECT in headers and any(value.lower() != "100-continue" for value in headers.getall(EXPECT)):
+        raise Problem("expectation_failed")
+    if VIA in headers and via_count(headers.getall(VIA)) > MAX_PASSES:
+        raise Problem("loop_detected")
 
 
 @lru_cache(maxsize=1024)
@@ -86,12 +103,8 @@ def check_target(request: Request) -> None:
 
     :raises Problem: `bad_request`.
     """
-    hosts = request.headers.getall(HOST, ())
-    if len(hosts) != 1 and (hosts or request.version >= (1, 1)):
-        raise Problem("bad_request", "the request must have one Host field")
-    if hosts and not is_authority(hosts[0]):
-        raise Problem("bad_request", "the Host field is malformed")
     if request.authority is not None:
+        hosts = request.headers.getall(HOST, ())
         if request.message.path.partition(":")[0].lower() not in SCHEMES or not is_authority(request.authority):
             raise Problem("bad_request", "the request's target is malformed")
         if hosts and request.authority.lower() != hosts[0].lower():

@@ -73,10 +73,8 @@ class Guard:
         """
         if self._failures:
             self._check_failures(request)
-        values = request.headers.getall(AUTHORIZATION, ())
-        if self._verifier is not None and len(values) == 1 and values[0].startswith("Bearer "):
-            return self._verifier.remembered(values[0][7:])
-        return None
+        token = request.head.bearer
+        return None if token is None or self._verifier is None else self._verifier.remembered(token)
 
     async def identify(self, request: Request) -> Identity:
         """Whose token a request brings.

@@ -20,6 +20,7 @@ from aiohttp_cors.preflight_handler import _PreflightHandler
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
 from aiogateway.middlewares.server_timing import server_timing
+from aiogateway.proxy.head import NOBODY
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
@@ -30,8 +31,6 @@ from aiogateway.routes.table import METHOD_ORDER
 EXPOSED: Final = ("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "Server-Timing")
 # Seconds a browser may remember a preflight; Chromium keeps none for longer.
 MAX_AGE: Final = 7200
-# What no page's origin is.
-NOBODY: Final = ""
 # A browser sends these whatever a preflight says of methods, so a script can read the 405 that they get.
 SAFELISTED_METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 
@@ -61,14 +60,6 @@ def policy_of(endpoint: Endpoint | None, method: str) -> str:
         return "allowlist"
     routes = [endpoint.methods[method]] if method in endpoint.methods else endpoint.methods.values()
     return "public" if all(route.cors == "public" for route in routes) else "allowlist"
-
-
-def origin_of(request: Request) -> str | None:
-    """The page's origin; None without one, and nobody's when several are named."""
-    values = request.headers.getall(ORIGIN, ())
-    if len(values) == 1:
-        return values[0]
-    return NOBODY if values else None
 
 
 def cors(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
@@ -103,7 +94,7 @@ def cors(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
 
     async def answer(request: Request) -> Response:
         response = await inner(request)
-        origin = origin_of(request)
+        origin = request.head.origin
         if origin is None:
             response.lines.append(_VARY)
         elif (line := listed.get(origin)) is not None:
@@ -128,7 +119,7 @@ class _Preflight(_PreflightHandler):
 
     async def _get_config(self, request: Any, origin: str, request_method: str) -> Mapping[str, ResourceOptions]:
         """aiohttp-cors's hook. What it would refuse is refused here: its texts repeat the request, and break on it."""
-        options = self._options.get(origin_of(request) or NOBODY) or self._options.get("*")
+        options = self._options.get(request.head.origin or NOBODY) or self._options.get("*")
         if options is None or (request_method not in SAFELISTED_METHODS and request_method not in self._methods):
             raise web.HTTPForbidden
         return {"*": options}
@@ -164,7 +155,7 @@ def preflights(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
         methods: Collection[str] = METHOD_ORDER
         if endpoint is not None:
             # A browser remembers the answer for all methods in it: those of a stricter policy are not for strangers.
-            listed_origin = origin_of(request) in listed
+            listed_origin = request.head.origin in listed
             methods = [
                 name
                 for name in METHOD_ORDER

@@ -12,13 +12,10 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from multidict import istr
-
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 
-X_REQUEST_ID: Final = istr("X-Request-ID")
 WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -33,7 +30,7 @@ def request_id(inner: Handler, make: Callable[[], str]) -> Handler:
     is_well_formed = WELL_FORMED.fullmatch
 
     async def answer(request: Request) -> Response:
-        given = request.headers.get(X_REQUEST_ID)
+        given = request.head.request_id
         request.id = given if given is not None and is_well_formed(given) else make()
         request.id_line = b"X-Request-ID: " + request.id.encode()
         request.due.append(request.id_line)

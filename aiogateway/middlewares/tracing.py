@@ -29,6 +29,9 @@ _MEMBER: Final = re.compile(
 MAX_MEMBERS: Final = 32
 MAX_STATE: Final = 4096
 SAMPLED: Final = 1
+# Of a trace's name with a span's behind it, drawn at once; neither may be all zeros.
+_BITS: Final = 128 + 64
+_NOT_ZERO: Final = 1 << 64 | 1
 
 
 def state_of(values: list[str]) -> str:
@@ -60,13 +63,12 @@ def tracing(inner: Handler, *, sample: bool) -> Handler:
 
     async def answer(request: Request) -> Response:
         record = request.record
-        record.span_id = span_id = f"{bits(64) or 1:016x}"
-        state = resume(request, record) if TRACEPARENT in request.headers else None
-        if state is None:
-            record.trace_id = f"{bits(128) or 1:032x}"
-            record.sampled = sample
-        lines = f"traceparent: 00-{record.trace_id}-{span_id}-{'01' if record.sampled else '00'}"
-        request.trace_lines = (f"{lines}\r\ntracestate: {state}" if state else lines).encode()
+        drawn = (bits(_BITS) | _NOT_ZERO).to_bytes(_BITS // 8, "big").hex()
+        record.span_id = span_id = drawn[32:]
+        if not request.head.traced or (state := resume(request, record)) is None:
+            record.trace_id, record.sampled, state = drawn[:32], sample, ""
+        line = f"traceparent: 00-{record.trace_id}-{span_id}-{'01' if record.sampled else '00'}"
+        request.trace_lines = (f"{line}\r\ntracestate: {state}" if state else line).encode()
         return await inner(request)
 
     return answer

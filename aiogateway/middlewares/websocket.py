@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aiogateway.errors import Problem
 from aiogateway.middlewares.chain import Handler
+from aiogateway.proxy.head import Head
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.routes import Route
@@ -41,6 +42,7 @@ def websocket(inner: Handler, route: Route, origins: Collection[str]) -> Handler
                 believed = CIMultiDict(headers)
                 believed.add(AUTHORIZATION, f"Bearer {found.token}")
                 request.headers = CIMultiDictProxy(believed)
+                request.head = Head(request.head.raw, request.headers)
         return await inner(request)
 
     return answer

@@ -23,6 +23,7 @@ from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 from aiogateway.address import is_trusted, parse
 from aiogateway.errors import Problem
 from aiogateway.overload import Place
+from aiogateway.proxy.head import NO_HEAD
 from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import unparsed
@@ -218,15 +219,20 @@ class ClientConnection(Receiving):
 
     async def _answer(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader, handler: Handler) -> bool:
         """Answer one request; whether another may follow on this connection."""
-        broken = message if isinstance(message, _ErrInfo) else None
-        request = Request(ERROR if isinstance(message, _ErrInfo) else message, payload, self)
+        terms, complete = self._terms, False
+        if isinstance(message, _ErrInfo):
+            request = Request(ERROR, payload, self, NO_HEAD)
+        else:
+            request = Request(message, payload, self, terms.heads.of(message))
         self._content = payload
         self._current_request = request
         self._request_in_progress = True
-        terms, complete = self._terms, False
         terms.observer.active += 1
         try:
-            answer = await handler(request) if broken is None else terms.answer_unparsed(unparsed(broken.exc), request)
+            if isinstance(message, _ErrInfo):
+                answer = terms.answer_unparsed(unparsed(message.exc), request)
+            else:
+                answer = await handler(request)
             self._current_request = None
             request.keep_alive = request.keep_alive and payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it

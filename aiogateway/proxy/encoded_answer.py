@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from aiohttp.hdrs import ACCEPT_ENCODING, CONTENT_LENGTH, ETAG, IF_NONE_MATCH
+from aiohttp.hdrs import CONTENT_LENGTH, ETAG, IF_NONE_MATCH
 
-from aiogateway.compression import IDENTITY, Choice, Compression, Piecewise, choose, encoded_lines, varying, weakened
+from aiogateway.compression import IDENTITY, Choice, Compression, Piecewise, encoded_lines, varying, weakened
 from aiogateway.compression.compression import ON_LOOP
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.request import Request
@@ -94,7 +94,7 @@ def encoded(response: Response, request: Request, compression: Compression, *, t
             if not told and (line := varying(headers)) is not None:
                 response.lines.append(line)
         return response
-    choice = choose(request.headers.getall(ACCEPT_ENCODING, ()))
+    choice = request.head.coding
     length = headers.get(CONTENT_LENGTH)
     if length is not None and int(length) < compression.least and not choice.refused:
         return response

@@ -19,6 +19,7 @@ from aiogateway.errors import Problem
 from aiogateway.overload import Door
 from aiogateway.proxy.connection import LINGER, ClientConnection
 from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from aiogateway.proxy.head import Heads
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.terms import Answer, Handler, Observer, Terms
 
@@ -67,7 +68,7 @@ class Server(web.Server):
             read_bufsize=BODY_BUFFER,
         )
         self._terms = Terms(
-            observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted, door
+            observer, answer_unparsed, refuse, deadlines, header_timeout, download_min_rate, trusted, door, Heads()
         )
         self.winding_down = False
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
-
-from aiogateway.proxy.headers import RawFields, inward_lines, without
+from aiogateway.proxy.head import Head
+from aiogateway.proxy.headers import without
 from aiogateway.proxy.request import Request
 from aiogateway.upstreams.destination import Destination
 
@@ -26,16 +25,15 @@ class Outbound:
     __slots__ = ("chunked", "fields", "path", "rest", "sent")
 
     def __init__(self, request: Request) -> None:
-        headers, sent, rest = request.headers, request.sent, request.rest
+        head, sent, rest = request.head, request.sent, request.rest
         self.path = request.route.target(request.path, request.match.params) + request.query
         self.sent = sent
         self.rest = rest
         self.chunked = False
-        fields: RawFields = request.message.raw_headers
         handshake = request.handshake
         if handshake is not None:
-            fields = without(fields, handshake.withheld)
-        lines = inward_lines(fields, headers.getall(CONNECTION, ()))
+            head = Head(tuple(without(head.raw, handshake.withheld)), head.headers)
+        lines = [head.inward] if head.inward else []
         lines += (
             request.forwarded_lines(),
             _VIA[request.version],
@@ -47,7 +45,7 @@ class Outbound:
         if handshake is not None:
             lines += handshake.lines()
         if rest is None:
-            if sent or CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers:
+            if sent or head.has_framing:
                 lines.append(b"Content-Length: %d" % len(sent))
         elif rest.length is not None:
             lines.append(b"Content-Length: %d" % rest.length)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Protocol
 
-from aiohttp.hdrs import HOST
 from aiohttp.helpers import set_exception
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -19,6 +18,7 @@ from multidict import istr
 
 from aiogateway.address import client_of
 from aiogateway.errors import Problem
+from aiogateway.proxy.head import Head
 from aiogateway.proxy.headers import (
     RawFields,
     goes_outward,
@@ -98,7 +98,7 @@ class Request:
     """One request. What the client sent is never changed; what middlewares find out about it is filled in later.
 
     `path` and `query` are as the client wrote them; `query` includes its `?`. A token that came with a WebSocket's
-    handshake stands in `headers` as if it had come in `Authorization`; the raw fields stay as they came.
+    handshake stands in `head` and `headers` as if it had come in `Authorization`; the raw fields stay as they came.
 
     :ivar cors: the CORS policy of what was asked for; empty until that is known.
     :ivar due: field lines that every answer to this request carries, whoever makes it.
@@ -118,6 +118,7 @@ class Request:
         "due",
         "fields",
         "handshake",
+        "head",
         "headers",
         "id",
         "id_line",
@@ -147,8 +148,10 @@ class Request:
         message: RawRequestMessage,
         payload: StreamReader,
         connection: Connection,
+        head: Head,
     ) -> None:
         self.message = message
+        self.head = head
         self.content = payload
         self.connection = connection
         self.record = Record(time.monotonic())
@@ -163,14 +166,17 @@ class Request:
         self.sent: bytes = b""
         self.rest: Rest | None = None
         self.method = message.method
-        self.headers = message.headers
+        self.headers = head.headers
         self.version = message.version
         self.keep_alive = not message.should_close
         target, self.authority = message.path, None
         if target[0] != "/":
             self.authority, target = origin_form(target)
-        self.path, mark, rest = target.partition("?")
-        self.query = mark + rest
+        if "?" in target:
+            self.path, _, query = target.partition("?")
+            self.query = "?" + query
+        else:
+            self.path, self.query = target, ""
 
     @property
     def has_body(self) -> bool:
@@ -187,7 +193,7 @@ class Request:
 
     def forwarded_lines(self) -> bytes:
         """The `X-Forwarded-*` lines for the upstream."""
-        connection, host = self.connection, self.headers.get(HOST, "").encode("utf-8", "surrogateescape")
+        connection, host = self.connection, self.head.host
         if connection.trusted_peer:
             return trusted_forwarded_lines(self.message.raw_headers, connection.peer, connection.scheme, host)
         return connection.forwarded + host

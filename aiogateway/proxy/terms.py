@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.overload import Door
+from aiogateway.proxy.head import Heads
 from aiogateway.proxy.request import Request
 
 
@@ -51,6 +52,7 @@ class Terms:
     :ivar download_min_rate: bytes a second a client must read while we wait for it.
     :ivar trusted: networks whose `X-Forwarded-*` is believed.
     :ivar door: says which clients are let in.
+    :ivar heads: what requests' fields come to.
     """
 
     observer: Observer
@@ -61,3 +63,4 @@ class Terms:
     download_min_rate: int
     trusted: Sequence[IPv4Network | IPv6Network]
     door: Door
+    heads: Heads

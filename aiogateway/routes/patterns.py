@@ -10,7 +10,7 @@ neither `/f/` nor `/f/a//b`). A path that could mean another one to an upstream 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -23,6 +23,7 @@ Shape = tuple[tuple["Kind", str], ...]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 _UNWRITABLE = re.compile(r"[^\x21-\x7e]|[#?%\\]")
+DOT_SEGMENT = "the path has a segment . or .."
 _REFUSED_RAW = re.compile(r"[^\x21-\x7e]|[#?\\]|%(?![0-9A-Fa-f]{2})")
 
 
@@ -137,11 +138,13 @@ def split(path: str) -> tuple[list[str], list[str]]:
     decoded = raw
     if "%" in path:
         decoded = [decode(segment) if "%" in segment else segment for segment in raw]
-    for segment in decoded:
-        if segment in DOTS or ("/" in segment and not DOTS.isdisjoint(segment.split("/"))):
-            raise Problem("bad_request", "the path has a segment . or ..")
-        if CONTROL.search(segment):
-            raise Problem("bad_request", "the path has a control character or a backslash")
+        for segment in decoded:
+            if "/" in segment and not DOTS.isdisjoint(segment.split("/")):
+                raise Problem("bad_request", DOT_SEGMENT)
+            if CONTROL.search(segment):
+                raise Problem("bad_request", "the path has a control character or a backslash")
+    if not DOTS.isdisjoint(decoded):
+        raise Problem("bad_request", DOT_SEGMENT)
     return raw, decoded
 
 
@@ -227,23 +230,24 @@ class Trie(Generic[T]):
 def _search(
     node: _Node[T], raw: list[str], decoded: list[str], index: int, values: tuple[str, ...], empty_tail: bool
 ) -> tuple[_Leaf[T], tuple[str, ...]] | None:
+    """The leaf that the segments from `index` on lead to, the most specific way first, with what its parameters hold.
+
+    :param values: of the parameters so far.
+    """
     if index == len(decoded):
         return (node.leaf, values) if node.leaf is not None else None
-    for child, value in _children(node, raw[index], decoded[index]):
-        found = _search(child, raw, decoded, index + 1, values if value is None else (*values, value), empty_tail)
+    segment, child = decoded[index], node.literals.get(decoded[index])
+    if child is not None and (found := _search(child, raw, decoded, index + 1, values, empty_tail)) is not None:
+        return found
+    for length in node.lengths:
+        if length < len(segment) and (child := node.prefixes.get(segment[:length])) is not None:
+            longer = (*values, _after(raw[index], segment[:length]))
+            if (found := _search(child, raw, decoded, index + 1, longer, empty_tail)) is not None:
+                return found
+    if node.parameter is not None and segment:
+        found = _search(node.parameter, raw, decoded, index + 1, (*values, raw[index]), empty_tail)
         if found is not None:
             return found
-    if node.tail is not None and (decoded[index] or empty_tail):
+    if node.tail is not None and (segment or empty_tail):
         return node.tail, (*values, "/".join(raw[index:]))
     return None
-
-
-def _children(node: _Node[T], raw: str, decoded: str) -> Iterator[tuple[_Node[T], str | None]]:
-    """Where one segment leads, the most specific first, each with the parameter it fills."""
-    if decoded in node.literals:
-        yield node.literals[decoded], None
-    for length in node.lengths:
-        if length < len(decoded) and (child := node.prefixes.get(decoded[:length])) is not None:
-            yield child, _after(raw, decoded[:length])
-    if node.parameter is not None and decoded:
-        yield node.parameter, raw

@@ -1,6 +1,7 @@
 """The route table in memory: upstreams, routes, and which route a request's path and method mean.
 
-Rules: everything here is immutable and resolved: a request reads a `Route`, never a setting or a string to parse.
+Rules: everything here is resolved, and immutable but for the matches that a table keeps at hand: a request reads a
+`Route`, never a setting or a string to parse.
 `sources` of a route or an upstream says for every key where its value came from: `default`, a file, a file's group, a
 variable or an option.
 """
@@ -15,11 +16,15 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiogateway.errors import Problem
+from aiogateway.recent import Recent
 from aiogateway.routes.patterns import Kind, Segment, Shape, Template, Trie, shape_of, split
 from aiogateway.routes.readings import fold, lax_readings
 from aiogateway.settings.values import Rate
 from aiogateway.settings.variables import PoolSettings
 
+# Paths whose match is kept, twice as many at the most, and how long they may be.
+MOST: Final = 1024
+LONGEST: Final = 256
 NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Paths that the gateway answers itself, whatever a table holds: balancers rely on them.
 OWN_PATHS: Final = frozenset({"/healthz", "/readyz"})
@@ -172,6 +177,7 @@ class Table:
         self._lax_trie: Trie[Meaning] = Trie()
         self._plain = True
         self._literals: dict[str, Match] = {}
+        self._recent: Recent[str, Match] = Recent(MOST)
         groups: dict[Shape, list[Route]] = {}
         for route in self.routes:
             groups.setdefault(route.shape, []).append(route)
@@ -191,15 +197,27 @@ class Table:
             meaning.alone = self._lax_trie.is_alone(lax)
 
     def match(self, path: str) -> Match:
-        """Find the most specific pattern of a path; most paths are literal and cost one look into a dict.
+        """Find the most specific pattern of a path; one that is literal, or asked for lately, costs a look into a dict.
 
         :param path: as received, undecoded, without query.
         :raises Problem: `bad_request` for a path that can't be trusted, `route_not_found`, also for one that a lax
             upstream would take for another route's.
         """
-        known = self._literals.get(path)
+        known = self._literals.get(path) or self._recent.get(path)
         if known is not None:
             return known
+        found = self._recent.find(path)
+        if found is None:
+            found = self._find(path)
+            if len(path) <= LONGEST:
+                self._recent.keep(path, found)
+        return found
+
+    def _find(self, path: str) -> Match:
+        """As `match`, for a path that nobody asked for lately.
+
+        :raises Problem: as `match`.
+        """
         raw, decoded = split(path)
         slash = decoded is not raw and any("/" in segment for segment in decoded)
         found = self._trie.find(raw, decoded)

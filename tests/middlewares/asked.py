@@ -18,6 +18,7 @@ from aiogateway.metrics import Metrics
 from aiogateway.middlewares import Tools
 from aiogateway.overload import Door
 from aiogateway.proxy.body import Bodies
+from aiogateway.proxy.head import Heads
 from aiogateway.proxy.listener import Server
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
@@ -46,7 +47,7 @@ def request(raw: bytes) -> Request:
     connection = server()
     parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)
     ((message, payload),) = parser.feed_data(raw)[0]
-    return Request(message, payload, connection)
+    return Request(message, payload, connection, Heads().of(message))
 
 
 SECRET = "tests-" + "k" * 40

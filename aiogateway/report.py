@@ -15,7 +15,6 @@ from typing import Any, Final
 import aiohttp
 
 from aiogateway import __version__
-from aiogateway.address import without_userinfo
 from aiogateway.board import Board
 from aiogateway.metrics import Metrics, families
 from aiogateway.telemetry import Telemetry
@@ -127,13 +126,13 @@ class Reporter:
     def _up(self) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, client in self._clients().items():
             for destination in client.destinations:
-                yield (name, without_userinfo(destination.url)), float(destination.trouble is None)
+                yield (name, destination.shown), float(destination.trouble is None)
 
     def _breakers(self) -> Iterator[tuple[tuple[str, ...], float]]:
         for name, client in self._clients().items():
             for destination in client.destinations:
                 state = destination.health.breaker.now()
-                yield (name, without_userinfo(destination.url)), float(STATES.index(state))
+                yield (name, destination.shown), float(STATES.index(state))
 
     def report(self) -> dict[str, Any]:
         """How this worker is, now."""
@@ -161,7 +160,7 @@ class Reporter:
         return {
             "destinations": [
                 {
-                    "url": without_userinfo(destination.url),
+                    "url": destination.shown,
                     "up": destination.trouble is None,
                     "reason": destination.trouble,
                     "connect_failure": destination.unreachable,

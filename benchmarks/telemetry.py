@@ -18,6 +18,7 @@ from aiogateway.access_log import AccessLog
 from aiogateway.metrics import Metrics, exposition, families
 from aiogateway.middlewares.request_id import maker, request_id
 from aiogateway.middlewares.tracing import tracing
+from aiogateway.proxy.head import Heads
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.response import Response
 from aiogateway.telemetry import Telemetry
@@ -56,7 +57,7 @@ def main() -> None:
         loop = asyncio.get_running_loop()
         protocol: object = asyncio.Protocol()
         ((message, payload),) = HttpRequestParser(protocol, loop, 2**16).feed_data(HEAD)[0]  # type: ignore[arg-type]
-        request = Request(message, payload, Client())  # type: ignore[arg-type]
+        request = Request(message, payload, Client(), Heads().of(message))  # type: ignore[arg-type]
         named, plain = request_id(tracing(ok, sample=False), maker()), ok
 
         def through(handler: Callable[[Request], object]) -> Callable[[], None]:

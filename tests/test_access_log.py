@@ -44,7 +44,7 @@ async def test_a_line_tells_what_happened_to_a_request() -> None:
         status=503,
         code="upstream_unreachable",
         upstream="b",
-        destination="http://user:secret@b:1",
+        destination="http://b:1",
         attempts=2,
         bytes_in=3,
         bytes_out=4,

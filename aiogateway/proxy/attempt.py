@@ -73,7 +73,7 @@ class Attempt:
         """
         health, record = destination.health, request.record
         record.attempts += 1
-        record.destination = destination.url
+        record.destination = destination.shown
         record.asked = record.headed = 0.0
         outcome: int | None = None
         trial = health.breaker.enter()

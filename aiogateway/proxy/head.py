@@ -46,9 +46,9 @@ class Head:
     def __init__(self, raw: Fields, headers: CIMultiDictProxy[str]) -> None:
         self.raw = raw
         self.headers = headers
-        origins = headers.getall(ORIGIN, ())
+        origins = headers.getall(ORIGIN, [])
         self.origin = None if not origins else origins[0] if len(origins) == 1 else NOBODY
-        credentials = headers.getall(AUTHORIZATION, ())
+        credentials = headers.getall(AUTHORIZATION, [])
         alone = len(credentials) == 1 and credentials[0].startswith("Bearer ")
         self.bearer = credentials[0][7:] if alone else None
         self.host = headers.get(HOST, "").encode("utf-8", "surrogateescape")

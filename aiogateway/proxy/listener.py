@@ -18,8 +18,8 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.overload import Door
 from aiogateway.proxy.connection import LINGER, ClientConnection
-from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from aiogateway.proxy.head import Heads
+from aiogateway.proxy.parsing import BODY_BUFFER, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.terms import Answer, Handler, Observer, Terms
 

@@ -38,7 +38,7 @@ FLAGS: Final[dict[str, str]] = {
 _OF_UPSTREAM: Final = ("asked", "attempts", "connect", "destination", "headed", "pool", "released", "upstream")
 RETRIES_USED_UP: Final = "URX"
 # Codes of what an upstream did itself; its silence is ended by the gateway.
-BY_UPSTREAM: Final = frozenset({"", "upstream_bad_response", "upstream_error", "upstream_tls", "upstream_unreachable"})
+BY_UPSTREAM: Final = frozenset({"upstream_bad_response", "upstream_error", "upstream_tls", "upstream_unreachable"})
 
 
 class Record:
@@ -49,7 +49,7 @@ class Record:
     :ivar status: of the answer whose head was written; of the one that was meant, if the client left before; 0: none.
     :ivar code: a key of `errors.CODES`: what kept the request from its upstream's answer, or broke that off later.
     :ivar upstream: the upstream's name; empty when nothing was to go there.
-    :ivar destination: the URL of the destination tried last.
+    :ivar destination: the destination tried last, as it is shown.
     :ivar attempts: how often a destination was tried.
     :ivar auth: seconds spent on the token.
     :ivar limit: seconds spent on rate limits.
@@ -130,6 +130,8 @@ class Record:
     @property
     def ended_by(self) -> str:
         """Who decided that the request is over, and how: `client`, `gateway` or `upstream`."""
+        if not self.code:
+            return UPSTREAM if self.attempts else GATEWAY
         if self.code == CLIENT_CLOSED:
             return CLIENT
         return UPSTREAM if self.attempts and self.code in BY_UPSTREAM else GATEWAY
@@ -170,7 +172,9 @@ class Record:
     @property
     def flags(self) -> str:
         """How the request ended, in Envoy's letters, with commas; empty when nothing is to be said."""
+        if not self.code:
+            return ""
         flag = FLAGS.get(self.code, "")
-        if self.attempts > 1 and self.code in BY_UPSTREAM and self.code:
+        if self.attempts > 1 and self.code in BY_UPSTREAM:
             return f"{flag},{RETRIES_USED_UP}" if flag else RETRIES_USED_UP
         return flag

@@ -36,6 +36,7 @@ STATE_BYTES: Final = _log.size
 _RING: Final = SUB_WINDOWS + 1
 _ring: Final = struct.Struct(f"<Q{_RING}I")
 _index: Final = struct.Struct("<Q")
+_counts: Final = struct.Struct(f"<{_RING}I")
 _count: Final = struct.Struct("<I")
 # The counts when there is one event alone, by its place.
 _FIRSTS: Final = [bytes(4 * place) + _count.pack(1) + bytes(4 * (_RING - 1 - place)) for place in range(_RING)]
@@ -133,13 +134,15 @@ def _weigh_sub_windows(policy: Policy, memory: mmap | bytes, start: int, now: in
     width = policy.width
     current = now // width
     newest = current % _RING
-    last, *counts = _ring.unpack_from(memory, start)
+    (last,) = _index.unpack_from(memory, start)
+    if current == last:
+        return _weigh_again(policy, memory[start + _index.size : start + _ring.size], now, current)
+    counts = list(_counts.unpack_from(memory, start + _index.size))
     if current - last > SUB_WINDOWS:
         reset = ((current + _RING) * width - now) / SECOND
         return _verdict(Verdict, (True, policy.limit - 1, reset)), 0, _index.pack(current) + _FIRSTS[newest]
-    if current != last:
-        for entered in range(last + 1, current + 1):
-            counts[entered % _RING] = 0
+    for entered in range(last + 1, current + 1):
+        counts[entered % _RING] = 0
     sums = list(accumulate(counts[newest + 1 :] + counts[: newest + 1]))
     room = policy.limit - sums[-1]
     # So many must leave; which sub-window they leave with, the oldest being 0. It does at the start of the next one.
@@ -147,12 +150,27 @@ def _weigh_sub_windows(policy: Policy, memory: mmap | bytes, start: int, now: in
     reset = ((current + step + 1) * width - now) / SECOND
     if room <= 0:
         return _verdict(Verdict, (False, 0, reset)), 0, b""
-    verdict = _verdict(Verdict, (True, room - 1, reset))
-    count = counts[newest] + 1
-    if current == last:
-        return verdict, _index.size + newest * _count.size, _count.pack(count)
-    counts[newest] = count
-    return verdict, 0, _ring.pack(current, *counts)
+    counts[newest] += 1
+    return _verdict(Verdict, (True, room - 1, reset)), 0, _ring.pack(current, *counts)
+
+
+def _weigh_again(policy: Policy, ring: bytes, now: int, current: int) -> Weighed:
+    """As `_weigh_sub_windows`, in the sub-window of the last event: nothing has passed since.
+
+    :param ring: the counts as they are kept.
+    """
+    after = current % _RING * _count.size
+    room = policy.limit - sum(_counts.unpack(ring))
+    if room <= 0:
+        sums = list(accumulate(_counts.unpack(ring[after + _count.size :] + ring[: after + _count.size])))
+        step = bisect_left(sums, 1 - room, 0, SUB_WINDOWS)
+        return _verdict(Verdict, (False, 0, ((current + step + 1) * policy.width - now) / SECOND)), 0, b""
+    # The oldest count that is not 0: what stands before it is zeros, and fewer than a count's bytes of its own.
+    oldest = (ring[after + _count.size :] + ring[: after + _count.size]).lstrip(b"\0")
+    step = min((len(ring) - len(oldest)) // _count.size, SUB_WINDOWS)
+    count = _count.unpack_from(ring, after)[0] + 1
+    reset = ((current + step + 1) * policy.width - now) / SECOND
+    return _verdict(Verdict, (True, room - 1, reset)), _index.size + after, _count.pack(count)
 
 
 # What a policy says to one more event, by whether it is logged.

@@ -24,6 +24,8 @@ from aiogateway.upstreams.pool import Connect, Pool
 
 log = structlog.get_logger(__name__)
 
+# Characters of a URL that are shown at the most.
+MAX_SHOWN: Final = 200
 # Changes that nobody has to be woken for.
 QUIET: Final = frozenset({"circuit closed", "taken back", "health check passes"})
 
@@ -48,23 +50,25 @@ class Destination:
     """:param text: the URL as the configuration has it.
     :param may_eject: whether there is another destination to turn to.
 
+    :ivar shown: its URL as logs and answers show it: short, and without a password.
     :ivar host: the `Host` its requests carry.
     :ivar base: the path its URL ends in, put before every request's path; often empty.
     :ivar unreachable: why the last connection could not be made, in one word; None when it could.
     """
 
-    __slots__ = ("_log", "_metrics", "_name", "base", "health", "host", "pool", "unreachable", "url")
+    __slots__ = ("_log", "_metrics", "_name", "base", "health", "host", "pool", "shown", "unreachable", "url")
 
     def __init__(self, text: str, site: Site, may_eject: Callable[[Destination], bool]) -> None:
         upstream = site.upstream
         url = URL(text)
         self.url = text
+        self.shown = without_userinfo(text)[:MAX_SHOWN]
         self.host = url.raw_authority.encode()
         self.base = url.raw_path.rstrip("/").encode()
         self.unreachable: str | None = None
         self._name = upstream.name
         self._metrics = site.metrics
-        self._log = log.bind(upstream=upstream.name, destination=without_userinfo(text))
+        self._log = log.bind(upstream=upstream.name, destination=self.shown)
         clock = site.deadlines.clock
         self.health = Health(upstream, clock, lambda: may_eject(self), self._tell)
         self.pool = Pool(upstream.name, upstream.pool, self._connecting(url, site), site.deadlines, site.overflows)

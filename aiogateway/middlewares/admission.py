@@ -8,6 +8,7 @@ refused as malformed ends the connection: where the next request begins can't be
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
@@ -46,7 +47,7 @@ def admission(inner: Handler) -> Handler:
         section 6.1), `expectation_failed` (RFC 9110 section 10.1.1), `loop_detected`.
     """
 
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Awaitable[Response]:
         if request.version not in VERSIONS:
             raise Problem("http_version_not_supported")
         if request.method == "CONNECT":
@@ -57,7 +58,7 @@ def admission(inner: Handler) -> Handler:
             if request.version == (1, 1):  # HTTP/1.0 has a say in whether the connection is kept, each time
                 head.admitted = request.version
         check_target(request)
-        return await inner(request)
+        return inner(request)
 
     return answer
 

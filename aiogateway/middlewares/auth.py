@@ -149,24 +149,39 @@ def auth(inner: Handler, route: Route, guard: Guard, refused: Callable[[Request]
     optional = route.auth == "optional" and not roles
     decides = route.owner is None
 
-    async def answer(request: Request) -> Response:
-        if optional and AUTHORIZATION not in request.headers:
-            return await inner(request)
-        record, began = request.record, time.monotonic()
-        try:
-            request.identity = identity = guard.recall(request) or await guard.identify(request)
-            record.auth = time.monotonic() - began
-            if roles and roles.isdisjoint(identity.roles):
-                raise Denied(forbidden("the token holds none of the roles that this path takes"), "role")
-        except Denied as denied:
-            record.auth = time.monotonic() - began
-            if not guard.observe:
-                await refused(request)
-            guard.deny(denied)
-        else:
-            if decides:
-                guard.allow()
+    def judge(request: Request, identity: Identity) -> Awaitable[Response]:
+        """Go on with a request whose token is good."""
+        request.identity = identity
+        if roles and roles.isdisjoint(identity.roles):
+            return deny(request, Denied(forbidden("the token holds none of the roles that this path takes"), "role"))
+        if decides:
+            guard.allow()
+        return inner(request)
+
+    async def deny(request: Request, denied: Denied) -> Response:
+        if not guard.observe:
+            await refused(request)
+        guard.deny(denied)
         return await inner(request)
+
+    async def identify(request: Request, began: float) -> Response:
+        try:
+            identity = await guard.identify(request)
+        except Denied as denied:
+            request.record.auth = time.monotonic() - began
+            return await deny(request, denied)
+        request.record.auth = time.monotonic() - began
+        return await judge(request, identity)
+
+    def answer(request: Request) -> Awaitable[Response]:
+        if optional and AUTHORIZATION not in request.headers:
+            return inner(request)
+        began = time.monotonic()
+        identity = guard.recall(request)
+        if identity is None:
+            return identify(request, began)
+        request.record.auth = time.monotonic() - began
+        return judge(request, identity)
 
     return answer
 

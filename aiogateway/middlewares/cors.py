@@ -9,7 +9,7 @@ limit and nothing of an upstream.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -170,11 +170,11 @@ def preflights(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
         lines += [f"{name}: {granted.headers[name]}".encode() for name in _GRANTS if name in granted.headers]
         return Response(200, lines, close=not request.content.is_eof())
 
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Awaitable[Response]:
         if request.method == "OPTIONS":
             headers = request.headers
             if ORIGIN in headers and ACCESS_CONTROL_REQUEST_METHOD in headers:
-                return await grant(request)
-        return await inner(request)
+                return grant(request)
+        return inner(request)
 
     return answer

@@ -141,14 +141,26 @@ def rate_limit(
     """
     judge = Judge(policies, metrics).judge
 
-    async def answer(request: Request) -> T:
-        identity, began = request.identity, time.monotonic()
+    def checks_of(request: Request) -> list[tuple[Policy, str]]:
+        identity = request.identity
         who = f"user {identity.user}" if identity is not None else address_of(request)
-        checks = [(policy, who) for policy in policies]
-        verdicts = limiter.local.take(checks) if limiter.remote is None else await limiter.take(checks)
+        return [(policy, who) for policy in policies]
+
+    async def ask(request: Request, began: float) -> T:
+        """The way over machines."""
+        verdicts = await limiter.take(checks_of(request))
         request.record.limit += time.monotonic() - began
         judge(request, verdicts, limiter.backend)
         return await inner(request)
+
+    def answer(request: Request) -> Awaitable[T]:
+        began = time.monotonic()
+        if limiter.remote is not None:
+            return ask(request, began)
+        verdicts = limiter.local.take(checks_of(request))
+        request.record.limit += time.monotonic() - began
+        judge(request, verdicts, limiter.backend)
+        return inner(request)
 
     return answer
 

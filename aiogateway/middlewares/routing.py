@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, date, datetime, time
 
 from aiogateway.errors import Problem
@@ -33,14 +33,14 @@ def routing(
     :raises Problem: `overloaded`, `route_not_found`, `method_not_allowed`, `bad_request`.
     """
 
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Awaitable[Response]:
         if (own := local.get(request.path)) is not None:
             record = request.record
             record.route = request.path
             record.sampled = record.sampled and bool(record.parent_id)  # probes begin no traces worth keeping
             if request.method not in ("GET", "HEAD"):
                 raise Problem("method_not_allowed", headers=(("Allow", "GET, HEAD"),))
-            return await own(request)
+            return own(request)
         if overload.reason or request.connection.surplus:
             metrics.count(families.REFUSED, overload.reason or CONNECTIONS).events += 1
             raise Problem("overloaded")
@@ -51,6 +51,6 @@ def routing(
         request.cors = route.cors
         if route.deprecated is not None:
             request.due.append(deprecation(route.deprecated))
-        return await ways[route](request)
+        return ways[route](request)
 
     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 from multidict import istr
@@ -61,7 +62,7 @@ def tracing(inner: Handler, *, sample: bool) -> Handler:
         record.sampled = bool(int(found[4], 16) & SAMPLED)
         return state_of(request.headers.getall(TRACESTATE, []))
 
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Awaitable[Response]:
         record = request.record
         drawn = (bits(_BITS) | _NOT_ZERO).to_bytes(_BITS // 8, "big").hex()
         record.span_id = span_id = drawn[32:]
@@ -69,6 +70,6 @@ def tracing(inner: Handler, *, sample: bool) -> Handler:
             record.trace_id, record.sampled, state = drawn[:32], sample, ""
         line = f"traceparent: 00-{record.trace_id}-{span_id}-{'01' if record.sampled else '00'}"
         request.trace_lines = (f"{line}\r\ntracestate: {state}" if state else line).encode()
-        return await inner(request)
+        return inner(request)
 
     return answer

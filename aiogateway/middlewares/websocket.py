@@ -7,7 +7,7 @@ credentials: what its browser adds by itself does not go on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 
 from aiohttp.hdrs import AUTHORIZATION, ORIGIN
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -29,7 +29,7 @@ def websocket(inner: Handler, route: Route, origins: Collection[str]) -> Handler
     """
     anybody = route.cors == "public"
 
-    async def answer(request: Request) -> Response:
+    def answer(request: Request) -> Awaitable[Response]:
         headers = request.headers
         if handshake.asks(request.method, request.version, headers):
             found = handshake.read(headers, has_body=request.has_body)
@@ -43,7 +43,7 @@ def websocket(inner: Handler, route: Route, origins: Collection[str]) -> Handler
                 believed.add(AUTHORIZATION, f"Bearer {found.token}")
                 request.headers = CIMultiDictProxy(believed)
                 request.head = Head(request.head.raw, request.headers)
-        return await inner(request)
+        return inner(request)
 
     return answer
 
@@ -54,7 +54,7 @@ def unless_socket(kept: Handler, proxy: Handler) -> Handler:
     :param kept: what other requests get.
     """
 
-    async def answer(request: Request) -> Response:
-        return await (kept if request.handshake is None else proxy)(request)
+    def answer(request: Request) -> Awaitable[Response]:
+        return (kept if request.handshake is None else proxy)(request)
 
     return answer

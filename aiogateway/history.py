@@ -42,7 +42,7 @@ class Interval:
     latency: list[int] = field(default_factory=empty_counts)
     waits: list[int] = field(default_factory=empty_counts)
 
-    def add(self, *, failed: bool, latency: float, wait: float) -> None:
+    def add(self, failed: bool, latency: float, wait: float) -> None:
         """Count one request.
 
         :param latency: seconds to the answer's head; 0 when none came.

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPMethod, HTTPStatus
 from typing import Any, Final, Protocol
 
 from aiogateway.errors import title_of
 from aiogateway.history import INTERVAL, History
-from aiogateway.metrics import Metrics, Tally, families
+from aiogateway.metrics import Metrics, families
 from aiogateway.proxy.record import CLIENT_CLOSED, Record
 from aiogateway.proxy.request import Request
+
+Observe = Callable[[float], None]
 
 OTHER_METHOD: Final = "_OTHER"
 METHODS: Final = {method.value: method.value for method in HTTPMethod}
@@ -69,12 +71,12 @@ class Telemetry:
         self._metrics = metrics
         self._log = log
         self._spans = spans
-        self._served: dict[tuple[str, str, int, str], Tally] = {}
-        self._asked: dict[tuple[str, int, str], Tally] = {}
-        self._queues: dict[str, Tally] = {}
-        self._request_sizes = metrics.tally(families.REQUEST_SIZE)
-        self._response_sizes = metrics.tally(families.RESPONSE_SIZE)
-        self._overheads = metrics.tally(families.OVERHEAD)
+        self._served: dict[tuple[str, str, int, str], Observe] = {}
+        self._asked: dict[tuple[str, int, str], Observe] = {}
+        self._queues: dict[str, Observe] = {}
+        self._request_sizes = metrics.tally(families.REQUEST_SIZE).observe
+        self._response_sizes = metrics.tally(families.RESPONSE_SIZE).observe
+        self._overheads = metrics.tally(families.OVERHEAD).observe
         self.know(upstreams)
 
     def know(self, upstreams: Iterable[str]) -> None:
@@ -83,24 +85,24 @@ class Telemetry:
         for name in upstreams:
             if name not in self.histories:
                 self.histories[name] = History(now)
-                self._queues[name] = self._metrics.tally(families.QUEUE, name)
+                self._queues[name] = self._metrics.tally(families.QUEUE, name).observe
 
     def finished(self, request: Request) -> None:
         """Take note of a request that is over."""
         record = request.record
         record.ended = time.monotonic()
         record.bytes_in = request.content.total_bytes
-        method, status, code = METHODS.get(request.method, OTHER_METHOD), record.status_label, record.code
-        key = method, record.route, status, code
-        served = self._served.get(key) or self._series(key, record)
-        served.observe(record.ended - record.started)
-        self._request_sizes.observe(record.bytes_in)
-        self._response_sizes.observe(record.bytes_out)
+        method, code, failed = METHODS.get(request.method, OTHER_METHOD), record.code, record.failed
+        key = method, record.route, record.status_label, code
+        observe = self._served.get(key) or self._series(key, record)
+        observe(record.ended - record.started)
+        self._request_sizes(record.bytes_in)
+        self._response_sizes(record.bytes_out)
         if record.attempts:
-            self._count_upstream(record)
+            self._count_upstream(record, failed=failed)
         if code == CLIENT_CLOSED:
             self._metrics.count(families.ABORTS, phase_of(record)).events += 1
-        elif record.failed:
+        elif failed:
             self.failures.append(self._failure(request, method))
         if self._log is not None:
             self._log.log(request)
@@ -111,7 +113,7 @@ class Telemetry:
         """Take note of what an upstream was asked when no client waits for it."""
         if record.attempts:
             record.ended = time.monotonic()
-            self._count_upstream(record)
+            self._count_upstream(record, failed=record.failed)
 
     def advance(self, now: float) -> None:
         """:param now: wall time in seconds."""
@@ -119,31 +121,29 @@ class Telemetry:
         for history in self.histories.values():
             history.advance(number)
 
-    def _count_upstream(self, record: Record) -> None:
+    def _count_upstream(self, record: Record, *, failed: bool) -> None:
         name = record.upstream
-        self._queues[name].observe(record.pool)
+        self._queues[name](record.pool)
         if record.asked:
             if not record.released:
                 record.released = record.ended
             key = name, record.status, record.code
-            asked = self._asked.get(key)
-            if asked is None:
+            observe = self._asked.get(key)
+            if observe is None:
                 status = status_label(record.status) if record.headed and record.status else ""
-                asked = self._asked[key] = self._metrics.tally(
-                    families.CLIENT_DURATION, name, status, error_type(record)
-                )
-            asked.observe(record.released - record.asked)
+                observe = self._metrics.tally(families.CLIENT_DURATION, name, status, error_type(record)).observe
+                self._asked[key] = observe
+            observe(record.released - record.asked)
             if record.headed:
-                self._overheads.observe(record.overhead)
-        self.histories[name].now.add(failed=record.failed, latency=record.ttfb, wait=record.pool)
+                self._overheads(record.overhead)
+        self.histories[name].now.add(failed, record.ttfb, record.pool)
 
-    def _series(self, key: tuple[str, str, int, str], record: Record) -> Tally:
+    def _series(self, key: tuple[str, str, int, str], record: Record) -> Observe:
         """The series of a method, route, status and code."""
         method, route, status, _ = key
-        made = self._served[key] = self._metrics.tally(
-            families.SERVER_DURATION, method, route, status_label(status), error_type(record)
-        )
-        return made
+        tally = self._metrics.tally(families.SERVER_DURATION, method, route, status_label(status), error_type(record))
+        self._served[key] = tally.observe
+        return tally.observe
 
     def _failure(self, request: Request, method: str) -> dict[str, Any]:
         record = request.record

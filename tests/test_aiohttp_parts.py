@@ -46,15 +46,15 @@ PARTS: Final[dict[type, str]] = {
     RequestHandler: """
         _buffer_paused _close _current_request _drain_helper _force_close _handler_waiter _keepalive_handle
         _keepalive_timeout _loop _manager _message_tail _messages _msg_queue_resume_size _next_keepalive_close_time
-        _parser _process_keepalive _reading_paused _request_in_progress _resume_reading_if_drained _upgraded _waiter
+        _parser _pause_reading_for_buffer _process_keepalive _reading_paused _request_in_progress
+        _resume_reading_if_drained _upgraded _waiter
         close connection_lost connection_made data_received finish_response force_close handle_error resume_reading
         start transport writing_paused""",
     web.Server: "_connections _kwargs _loop connections pre_shutdown request_handler",
     ResponseHandler: """
-        _drain_helper _parser _payload _reading_paused _should_close _skip_payload _tail _upgraded abort close
-        connection_lost
-        data_received feed_data is_connected read
-        resume_reading set_exception set_response_params should_close transport writing_paused""",
+        _buffer _drain_helper _eof _exception _loop _parser _payload _reading_paused _should_close _skip_payload _tail
+        _upgraded abort close connection_lost data_received feed_data force_close read resume_reading set_exception
+        set_response_params should_close transport writing_paused""",
     BaseConnector: "_factory connect",
     Connection: "close protocol",
     StreamReader: """

@@ -99,13 +99,15 @@ class Judge:
         :param show: whether an answer that isn't refused says what is left.
         :raises Problem: `rate_limited`.
         """
-        admitted = self._admitted[backend]
-        if show and len(verdicts) == 1 and verdicts[0].admitted:  # as most requests
-            admitted[0].events += 1
-            request.due.append(self._lines % (verdicts[0].remaining, whole_seconds(verdicts[0].reset)))
-            return
+        counts = self._admitted[backend]
+        if show and len(verdicts) == 1:  # as most requests
+            ((admitted, remaining, reset),) = verdicts
+            if admitted:
+                counts[0].events += 1
+                request.due.append(self._lines % (remaining, whole_seconds(reset)))
+                return
         refused = False
-        for verdict, name, count in zip(verdicts, self._names, admitted, strict=True):
+        for verdict, name, count in zip(verdicts, self._names, counts, strict=True):
             if verdict.admitted:
                 count.events += 1
             else:
@@ -143,7 +145,7 @@ def rate_limit(
 
     def checks_of(request: Request) -> list[tuple[Policy, str]]:
         identity = request.identity
-        who = f"user {identity.user}" if identity is not None else address_of(request)
+        who = identity.who if identity is not None else address_of(request)
         return [(policy, who) for policy in policies]
 
     async def ask(request: Request, began: float) -> T:

@@ -14,6 +14,7 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.exchange import Exchange, StaleConnection
 from aiogateway.proxy.outbound import Outbound
+from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
 from aiogateway.upstreams.breaker import OPEN
 from aiogateway.upstreams.connection import UpstreamConnection
@@ -28,6 +29,7 @@ REASONS: Final = {
     "upstream_timeout": TIMEOUT,
     "upstream_bad_response": NO_ANSWER,
 }
+CLOSED_EARLY: Final = "the service closed the connection as the request was sent"
 # Seconds without which another attempt is not worth beginning.
 LEAST: Final = 0.01
 # Share of the route's time that a destination must have had for its silence to tell against it.
@@ -78,24 +80,49 @@ class Attempt:
         outcome: int | None = None
         trial = health.breaker.enter()
         try:
-            try:
-                connection = await self._connection(request, destination, fresh, until)
-            except Problem as problem:
-                if problem.code not in REASONS:
-                    raise
-                outcome = FAILURE
-                return Failed(CONNECT_FAILURE, problem)
-            if connection is None:
-                return Failed("", Problem("upstream_timeout", "no other destination took the request in time"))
-            if not trial and health.breaker.state == OPEN:  # since this request began to wait for its turn
-                destination.pool.release(connection)
-                return Failed(CONNECT_FAILURE, Problem("upstream_circuit_open"))
+            found: UpstreamConnection | Failed | None = None
+            if not fresh and until is None:
+                found = destination.pool.take()
+            if found is None:
+                found = await self._connection(record, destination, fresh=fresh, until=until, trial=trial)
+            if isinstance(found, Failed):
+                outcome = FAILURE if found.problem.code in REASONS and found.reason else None
+                return found
             if until is not None:
                 patience = min(patience, max(until - self._deadlines.clock(), LEAST))
             if instead is not None:
                 instead.abort()
-            result, outcome = await self._exchange(request, outbound, destination, connection, patience)
-            return result
+            record.asked = time.monotonic()
+            exchange = Exchange(
+                destination.pool, found, self._deadlines, timeout=patience, idle=self._idle, broke_off=health.broke_off
+            )
+            try:
+                await exchange.send(
+                    outbound.data_for(request.method, destination),
+                    outbound.rest,
+                    chunked=outbound.chunked,
+                    bodiless=request.method == "HEAD",
+                    interim=request.early_hints,
+                    switching=request.handshake is not None,
+                )
+            except Problem as problem:
+                uploading, reason = exchange.uploading, "" if exchange.answered else REASONS.get(problem.code, "")
+                exchange.abort()
+                if problem.code not in REASONS:
+                    raise
+                outcome = judge(problem.code, uploading=uploading, fair=patience >= FAIR * request.route.timeout)
+                return Failed(reason, problem)
+            except StaleConnection:
+                exchange.abort()
+                return Failed(STALE_CONNECTION, Problem("upstream_bad_response", CLOSED_EARLY))
+            except BaseException:
+                exchange.abort()
+                raise
+            record.headed = time.monotonic()
+            if destination.unreachable is not None:
+                destination.reached()
+            outcome = outcome_of(exchange.message.code)
+            return exchange
         finally:
             if outcome is not None:
                 health.ended(outcome, trial=trial)
@@ -103,69 +130,26 @@ class Attempt:
                 health.breaker.leave(trial)
 
     async def _connection(
-        self, request: Request, destination: Destination, fresh: bool, until: float | None
-    ) -> UpstreamConnection | None:
-        """A connection; None when there was none in time.
+        self, record: Record, destination: Destination, *, fresh: bool, until: float | None, trial: int
+    ) -> UpstreamConnection | Failed:
+        """A connection, waited for or made, or why there is none.
 
-        :raises Problem: as `Pool.acquire`.
+        :raises Problem: what was not the destination's fault.
         """
-        pool, record = destination.pool, request.record
-        if until is None:
-            return (None if fresh else pool.take()) or await pool.acquire(record, fresh=fresh)
+        pool = destination.pool
         try:
             async with asyncio.timeout_at(until):
-                return await pool.acquire(record, fresh=fresh)
+                connection = await pool.acquire(record, fresh=fresh)
         except TimeoutError:
-            return None
-
-    async def _exchange(
-        self,
-        request: Request,
-        outbound: Outbound,
-        destination: Destination,
-        connection: UpstreamConnection,
-        patience: float,
-    ) -> tuple[Exchange | Failed, int | None]:
-        """What came of it, and what that says of the destination; None for nothing."""
-        record = request.record
-        record.asked = time.monotonic()
-        health = destination.health
-        exchange = Exchange(
-            destination.pool,
-            connection,
-            self._deadlines,
-            timeout=patience,
-            idle=self._idle,
-            broke_off=health.broke_off,
-        )
-        try:
-            await exchange.send(
-                outbound.data_for(request.method, destination),
-                outbound.rest,
-                chunked=outbound.chunked,
-                bodiless=request.method == "HEAD",
-                interim=request.early_hints,
-                switching=request.handshake is not None,
-            )
-        except StaleConnection:
-            exchange.abort()
-            problem = Problem("upstream_bad_response", "the service closed the connection as the request was sent")
-            return Failed(STALE_CONNECTION, problem), None
+            return Failed("", Problem("upstream_timeout", "no other destination took the request in time"))
         except Problem as problem:
-            reason = "" if exchange.answered else REASONS.get(problem.code, "")
-            fair = patience >= FAIR * request.route.timeout
-            outcome = judge(problem.code, uploading=exchange.uploading, fair=fair)
-            exchange.abort()
             if problem.code not in REASONS:
                 raise
-            return Failed(reason, problem), outcome
-        except BaseException:
-            exchange.abort()
-            raise
-        record.headed = time.monotonic()
-        if destination.unreachable is not None:
-            destination.reached()
-        return exchange, outcome_of(exchange.message.code)
+            return Failed(CONNECT_FAILURE, problem)
+        if not trial and destination.health.breaker.state == OPEN:  # since this request began to wait for its turn
+            pool.release(connection)
+            return Failed(CONNECT_FAILURE, Problem("upstream_circuit_open"))
+        return connection
 
 
 def judge(code: str, *, uploading: bool, fair: bool) -> int | None:

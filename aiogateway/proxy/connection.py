@@ -234,7 +234,8 @@ class ClientConnection(Receiving):
             else:
                 answer = await handler(request)
             self._current_request = None
-            request.keep_alive = request.keep_alive and payload.is_eof() and self._may_go_on(request.message)
+            if request.keep_alive and payload is not EMPTY_PAYLOAD:
+                request.keep_alive = payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
                 await self.finish_response(request, answer, None)
             else:
@@ -252,7 +253,11 @@ class ClientConnection(Receiving):
                 request.record.code = self._cut
             terms.observer.active -= 1
             terms.observer.finished(request)
-        if not answer.keep_alive or not payload.is_eof() or not self._may_go_on(request.message):
+        if not answer.keep_alive:
+            return False
+        if payload is EMPTY_PAYLOAD:
+            return True
+        if not payload.is_eof() or not self._may_go_on(request.message):
             return False
         if request.message.chunked:
             self._renew_parser()

@@ -36,6 +36,7 @@ SWITCHING: Final = 101
 # A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
 JOIN: Final = 16 * 1024
 
+
 Interim = Callable[[RawFields, Sequence[str]], None]
 
 
@@ -118,34 +119,47 @@ class Exchange:
         connection = self._connection
         connection.begin(data, bodiless=bodiless)
         if rest is None:
-            self._expect_head()
+            self._deadline = self._deadlines.after(self._timeout, self._no_head)
         else:
             self._upload = asyncio.create_task(self._send_rest(rest, chunked))
         try:
-            for seen in range(MAX_INTERIM):
-                message, payload = await connection.read()
-                if not seen and not connection.take_head(message):
-                    raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
-                if message.code >= 200 or (switching and message.code == SWITCHING):
-                    break
-                connection.saw_interim()
-                if message.code == 103:
-                    self.hinted = True
-                    interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
-                elif message.code not in (100, 102):
-                    raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
-            else:
-                raise Problem("upstream_bad_response", "the service sent interim answers only")
+            message, payload = await connection.next_head()
+            if not connection.take_head(message):
+                raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
+            if message.code < 200 and not (switching and message.code == SWITCHING):
+                message, payload = await self._past_interim(message, interim, switching=switching)
         except (aiohttp.ClientError, HttpProcessingError) as exc:
             if connection.reused and not connection.answered and not isinstance(exc, HttpProcessingError):
                 raise StaleConnection from exc
             raise bad_response(exc) from exc
         finally:
-            self._stand_down()
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
         check(message)
         self._headed = True
         self.message = message
         self.payload = connection.payload = payload
+
+    async def _past_interim(
+        self, message: RawResponseMessage, interim: Interim, *, switching: bool
+    ) -> tuple[RawResponseMessage, StreamReader]:
+        """The answer's head behind interim ones, or the one that switches the protocol.
+
+        :param message: the first of the interim ones.
+        """
+        connection = self._connection
+        for _ in range(MAX_INTERIM):
+            connection.saw_interim()
+            if message.code == 103:
+                self.hinted = True
+                interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
+            elif message.code not in (100, 102):
+                raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
+            message, payload = await connection.next_head()
+            if message.code >= 200 or (switching and message.code == SWITCHING):
+                return message, payload
+        raise Problem("upstream_bad_response", "the service sent interim answers only")
 
     async def _send_rest(self, body: Rest, chunked: bool) -> None:
         """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
@@ -169,15 +183,7 @@ class Exchange:
             connection.write(b"0\r\n\r\n")
         self._sent = True
         if not self._headed and not self._over:
-            self._expect_head()
-
-    def _expect_head(self) -> None:
-        self._deadline = self._deadlines.after(self._timeout, self._no_head)
-
-    def _stand_down(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+            self._deadline = self._deadlines.after(self._timeout, self._no_head)
 
     def _no_head(self) -> None:
         self._connection.fail(Problem("upstream_timeout", "the service did not answer in time"))
@@ -271,7 +277,6 @@ class Exchange:
             self.abort()
             return
         self._over = True
-        self._stand_down()
         self._connection.complete(self.message)
         if self._established:
             self._pool.end_stream(self._connection)
@@ -283,7 +288,9 @@ class Exchange:
         if self._over:
             return
         self._over = True
-        self._stand_down()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         if self._upload is not None:
             self._upload.cancel()
         self._connection.abort()

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.helpers import set_exception
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
 
 from aiogateway.deadlines import TICK, Deadline
 from aiogateway.errors import Problem
@@ -101,12 +102,14 @@ class Receiving(RequestHandler):
         messages = self._messages
         waiting = len(messages)
         content = messages[-1][1] if messages else self._content
-        in_body, before = not content.is_eof(), content.total_bytes
-        try:
+        in_body, before = content is not EMPTY_PAYLOAD and not content.is_eof(), content.total_bytes
+        if self._upgraded:
             super().data_received(data)
-        except (IndexError, ValueError) as exc:  # what yarl raises on some authorities, past aiohttp's parser
-            self._refuse(exc)
-        self._last = (self._last + data[-4:])[-4:]
+        elif self._force_close or self._close:
+            return
+        else:
+            self._parse(data)
+        self._last = data[-4:] if len(data) >= 4 else (self._last + data)[-4:]
         if self._upgraded:
             self._stop_at_upgrade()
         elif self._arriving or self._last != HEAD_END or not 0 < len(data) <= MAX_HEAD:
@@ -134,6 +137,28 @@ class Receiving(RequestHandler):
                 begun = bool(data.strip(b"\r\n"))
             if begun:
                 self._await_head()
+
+    def _parse(self, data: bytes) -> None:
+        """What aiohttp does with data, less what is for sockets of its own."""
+        messages, parser = self._messages, self._parser
+        if parser is None:
+            return
+        try:
+            came, self._upgraded, tail = parser.feed_data(data)
+        except HttpProcessingError as exc:
+            messages.append((_ErrInfo(400, exc, ""), EMPTY_PAYLOAD))
+        except (IndexError, ValueError) as exc:  # what yarl raises on some authorities, past aiohttp's parser
+            self._refuse(exc)
+            return
+        else:
+            messages.extend(came)
+            if tail:
+                self._message_tail = tail
+        if messages:
+            if (waiter := self._waiter) is not None and not waiter.done():
+                waiter.set_result(None)
+            if len(messages) >= MAX_MSG_QUEUE_SIZE and not self._buffer_paused:
+                self._pause_reading_for_buffer()  # the parser gives no more; `start` goes on as it takes them
 
     def _bound(self, data: bytes, waiting: int, content: StreamReader, before: int) -> None:
         """Refuse heads that are too large in all, whole ones and those that are still arriving.

@@ -54,7 +54,8 @@ class SharedCounters:
         self._own = Slots(0, capacity, key)
         self._shared = Slots(self._own.end, SHARED, key)
         # Behind all slots: the beats in which the last shared counter, and the last rare one, come free.
-        self._memory = mmap(-1, self._shared.end + 2 * _until.size)
+        self._rare = self._shared.end + _until.size
+        self._memory = mmap(-1, self._rare + _until.size)
         self._own.lie_in(self._memory)
         self._shared.lie_in(self._memory)
         self._locks = NoLocks() if alone else Locks(self._own.segments + 1)
@@ -121,7 +122,8 @@ class SharedCounters:
 
     def no_rare(self) -> bool:
         """Whether no rare counter holds an event, whoever it might be of."""
-        return self._rare_until() <= self._clock() >> _BEAT
+        until: int = _until.unpack_from(self._memory, self._rare)[0]
+        return until <= self._clock() >> _BEAT
 
     def _take_all(self, checks: Checks) -> list[Verdict]:
         try:
@@ -198,17 +200,18 @@ class SharedCounters:
         return until > beat
 
     def _rare_until(self) -> int:
-        until: int = _until.unpack_from(self._memory, self._shared.end + _until.size)[0]
+        until: int = _until.unpack_from(self._memory, self._rare)[0]
         return until
 
     def _write(self, policy: Policy, slot: int, start: int, change: bytes, now: int) -> None:
         expiry = (now + policy.lasts >> _BEAT) + 1
-        if slot >= self._own.end and not self._is_shared(expiry - 1):
+        own = self._own
+        if slot >= own.end and not self._is_shared(expiry - 1):
             _until.pack_into(self._memory, self._shared.end, expiry)
         if policy.rare and self._rare_until() < expiry:
             self._locks.hold(self._own.segments)  # it is of all segments, and never goes back
-            _until.pack_into(self._memory, self._shared.end + _until.size, max(expiry, self._rare_until()))
-        self._own.write(slot, start, change, expiry)
+            _until.pack_into(self._memory, self._rare, max(expiry, self._rare_until()))
+        own.write(slot, start, change, expiry)
 
 
 def _refused(policy: Policy) -> Verdict:

@@ -109,6 +109,19 @@ class Slots:
         """The slot that a counter has, or `NONE`."""
         _, fingerprint, bucket, _ = place
         memory = self._memory
+        offset = memory.find(fingerprint, bucket, bucket + _EXPIRIES) - bucket
+        if (  # at once, as nearly always
+            offset >= 0
+            and not offset % _FINGERPRINT
+            and _expiry.unpack_from(memory, bucket + _EXPIRIES + offset // _PER_EXPIRY)[0] > beat
+        ):
+            return bucket + _STATES + offset * _PER_STATE
+        return self._search(place, beat)
+
+    def _search(self, place: Place, beat: int) -> int:
+        """As `find`, in all places where the counter may be."""
+        _, fingerprint, bucket, _ = place
+        memory = self._memory
         while True:
             end = bucket + _EXPIRIES
             found = memory.find(fingerprint, bucket, end)

@@ -136,7 +136,7 @@ def _weigh_sub_windows(policy: Policy, memory: mmap | bytes, start: int, now: in
     newest = current % _RING
     (last,) = _index.unpack_from(memory, start)
     if current == last:
-        return _weigh_again(policy, memory[start + _index.size : start + _ring.size], now, current)
+        return _weigh_again(policy, memory, start + _index.size, now, current)
     counts = list(_counts.unpack_from(memory, start + _index.size))
     if current - last > SUB_WINDOWS:
         reset = ((current + _RING) * width - now) / SECOND
@@ -154,23 +154,24 @@ def _weigh_sub_windows(policy: Policy, memory: mmap | bytes, start: int, now: in
     return _verdict(Verdict, (True, room - 1, reset)), 0, _ring.pack(current, *counts)
 
 
-def _weigh_again(policy: Policy, ring: bytes, now: int, current: int) -> Weighed:
+def _weigh_again(policy: Policy, memory: mmap | bytes, first: int, now: int, current: int) -> Weighed:
     """As `_weigh_sub_windows`, in the sub-window of the last event: nothing has passed since.
 
-    :param ring: the counts as they are kept.
+    :param first: where the counts are.
     """
-    after = current % _RING * _count.size
-    room = policy.limit - sum(_counts.unpack(ring))
-    if room <= 0:
-        sums = list(accumulate(_counts.unpack(ring[after + _count.size :] + ring[: after + _count.size])))
-        step = bisect_left(sums, 1 - room, 0, SUB_WINDOWS)
-        return _verdict(Verdict, (False, 0, ((current + step + 1) * policy.width - now) / SECOND)), 0, b""
-    # The oldest count that is not 0: what stands before it is zeros, and fewer than a count's bytes of its own.
-    oldest = (ring[after + _count.size :] + ring[: after + _count.size]).lstrip(b"\0")
-    step = min((len(ring) - len(oldest)) // _count.size, SUB_WINDOWS)
-    count = _count.unpack_from(ring, after)[0] + 1
-    reset = ((current + step + 1) * policy.width - now) / SECOND
-    return _verdict(Verdict, (True, room - 1, reset)), _index.size + after, _count.pack(count)
+    counts = _counts.unpack_from(memory, first)
+    newest = current % _RING
+    room = policy.limit - sum(counts)
+    after = first + (newest + 1) * _count.size
+    ring = memory[after : first + _counts.size] + memory[first:after]
+    if room > 0:
+        # Zeros before the oldest count that is none, and fewer of its own than it has bytes.
+        step = min((_counts.size - len(ring.lstrip(b"\0"))) // _count.size, SUB_WINDOWS)
+        reset = ((current + step + 1) * policy.width - now) / SECOND
+        place = _index.size + newest * _count.size
+        return _verdict(Verdict, (True, room - 1, reset)), place, _count.pack(counts[newest] + 1)
+    step = bisect_left(list(accumulate(_counts.unpack(ring))), 1 - room, 0, SUB_WINDOWS)
+    return _verdict(Verdict, (False, 0, ((current + step + 1) * policy.width - now) / SECOND)), 0, b""
 
 
 # What a policy says to one more event, by whether it is logged.

@@ -16,7 +16,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
 
 MAX_TOKEN: Final = 16 * 1024
@@ -85,12 +85,17 @@ class Identity:
 
     :param until: Unix time in seconds from which it doesn't count any more.
     :param lines: `X-User-Id` and, where there are roles, `X-User-Roles`, for a head; without the last line end.
+    :ivar who: the name that limits count under, which is no address's.
     """
 
     user: str
     roles: tuple[str, ...]
     until: float
     lines: bytes
+    who: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "who", f"user {self.user}")
 
 
 class Parts(NamedTuple):

@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, TimerNoop, set_exception
+from aiohttp.helpers import _EXC_SENTINEL, EMPTY_BODY_STATUS_CODES, TimerNoop, set_exception
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -41,6 +41,7 @@ class UpstreamProtocol(ResponseHandler):
     first = b""
     received = 0
     plain: PlainBody | None = None
+    expecting: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
@@ -74,9 +75,45 @@ class UpstreamProtocol(ResponseHandler):
                 self._should_close = True
             empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
             self._payload = EMPTY_PAYLOAD if empty else payload
-            self.feed_data((message, self._payload), 0)
+            self.feed_data((message, self._payload))
         if tail:
             super().data_received(tail)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        waiter = self.expecting
+        if waiter is None or waiter.done():
+            super().feed_data(data, size)
+        else:
+            self.expecting = None
+            waiter.set_result(data)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
+        super().set_exception(exc, exc_cause)
+        if (waiter := self.expecting) is not None:
+            self.expecting = None
+            set_exception(waiter, exc, exc_cause)
+
+    def next_head(self) -> Awaitable[tuple[RawResponseMessage, StreamReader]]:
+        """As `read`, without a coroutine where the answer is still to come."""
+        if self._buffer or self._eof:
+            return self.read()
+        self.expecting = waiter = self._loop.create_future()
+        return waiter
+
+    def is_open(self) -> bool:
+        """Whether nothing speaks against using an idle connection."""
+        transport = self.transport
+        return transport is not None and not self._should_close and not transport.is_closing()
+
+    def is_done(self) -> bool:
+        """Whether another request may follow: `should_close`, which is a property of many parts, spelled out."""
+        payload = self._payload
+        return (
+            self.is_open()
+            and not (self._upgraded or self._buffer or self._tail)
+            and self._exception is None
+            and (payload is None or payload.is_eof())
+        )
 
     def _break_off(self, exc: HttpProcessingError) -> None:
         if self.transport is not None:
@@ -120,8 +157,10 @@ class UpstreamConnection:
     """A connection taken from a session's connector, and never given back to it: its pool keeps it.
 
     :param now: the clock's time, in seconds.
-    :ivar read: gives the head of the next answer, interim ones included, and its body's stream. Raises
-        `aiohttp.ClientError` when the connection is lost, `HttpProcessingError` when what came can't be parsed.
+    :ivar next_head: gives the head of the next answer, interim ones included, and its body's stream, to be awaited at
+        once. Raises `aiohttp.ClientError` when the connection is lost, `HttpProcessingError` when what came can't be
+        parsed.
+    :ivar is_open: whether an idle one may be used.
     :ivar payload: the body that is being read, set by who reads it.
     :ivar address: the peer's, without its port.
     """
@@ -134,8 +173,9 @@ class UpstreamConnection:
         "address",
         "born",
         "idle_since",
+        "is_open",
+        "next_head",
         "payload",
-        "read",
         "reused",
     )
 
@@ -145,7 +185,8 @@ class UpstreamConnection:
             raise TypeError(f"the connector made a {type(protocol).__name__}")
         self._connection = connection
         self._protocol = protocol
-        self.read: Callable[[], Awaitable[tuple[RawResponseMessage, StreamReader]]] = protocol.read
+        self.next_head: Callable[[], Awaitable[tuple[RawResponseMessage, StreamReader]]] = protocol.next_head
+        self.is_open: Callable[[], bool] = protocol.is_open
         self.payload: StreamReader = EMPTY_PAYLOAD
         self._bodiless: bool | None = None
         self._head_size = 0
@@ -157,8 +198,7 @@ class UpstreamConnection:
 
     def is_reusable(self) -> bool:
         """Whether it is open, and holds no bytes that nobody asked for."""
-        protocol = self._protocol
-        return protocol.is_connected() and not protocol.should_close
+        return self._protocol.is_done()
 
     @property
     def answered(self) -> bool:

@@ -83,8 +83,7 @@ class Pool:
         """An idle connection, when a place is free and one is there: what most requests find, without a wait."""
         if self.in_use >= self.limits.max_connections or self._waiting or not self._idle:
             return None
-        connection = self._take_idle()
-        if connection is not None:
+        if (connection := self._take_idle()) is not None:
             self.in_use += 1
         return connection
 
@@ -120,20 +119,22 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Give a connection back whose exchange is complete; it is kept when it may be used again."""
-        now = self._clock()
-        keep = (
+        now, limits = self._clock(), self.limits
+        if (
             not self._closed
             and connection.is_reusable()
-            and now - connection.born < self.limits.max_age
+            and now - connection.born < limits.max_age
             and not (self.gone and connection.address in self.gone)
-            and (self.limits.max_keepalive > 0 or bool(self._waiting))
-        )
-        if keep:
+            and (limits.max_keepalive > 0 or self._waiting)
+        ):
             connection.idle_since = now
             self._idle.append(connection)
         else:
             connection.close()
-        self._leave_place()
+        if self._waiting:
+            self._leave_place()
+        else:
+            self.in_use -= 1
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Close a connection whose exchange is not complete, and give its place back."""
@@ -200,10 +201,11 @@ class Pool:
         return None
 
     def _is_fit(self, connection: UpstreamConnection, now: float) -> bool:
+        limits = self.limits
         return (
-            connection.is_reusable()
-            and now - connection.idle_since < self.limits.keepalive_timeout
-            and now - connection.born < self.limits.max_age
+            connection.is_open()
+            and now - connection.idle_since < limits.keepalive_timeout
+            and now - connection.born < limits.max_age
             and not (self.gone and connection.address in self.gone)
         )
 

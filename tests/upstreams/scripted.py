@@ -114,7 +114,7 @@ def answering(*answers: bytes, then: Script | None = None) -> Script:
 
 async def head_of(connection: UpstreamConnection) -> tuple[RawResponseMessage, StreamReader]:
     """The next head, and the body that is read from then on."""
-    message, connection.payload = await connection.read()
+    message, connection.payload = await connection.next_head()
     assert connection.take_head(message)
     return message, connection.payload
 

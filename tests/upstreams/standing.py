@@ -49,6 +49,9 @@ class Standing(UpstreamConnection):
         self.closed = False
 
     def is_reusable(self) -> bool:
+        return self.is_open()
+
+    def is_open(self) -> bool:
         return self.alive and not self.closed
 
     def close(self) -> None:

@@ -6,7 +6,21 @@ pieces can be handed on as the socket gave them, until as many bytes came as wer
 
 from __future__ import annotations
 
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+
+def take(reader: StreamReader) -> bytes:
+    """What has arrived of a body, as `read_nowait`, with less ado where that is all of it and came in one piece.
+
+    :raises Exception: what was set on the reader.
+    """
+    if reader is EMPTY_PAYLOAD:
+        return b""
+    pieces = reader._buffer
+    if reader._eof and len(pieces) == 1 and not reader._buffer_offset and reader._exception is None:
+        reader._size = 0
+        return pieces.popleft()
+    return reader.read_nowait()
 
 
 class PlainBody:

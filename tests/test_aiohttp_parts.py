@@ -38,6 +38,7 @@ STANDING: Final = (
     "proxy/connection.py",
     "proxy/listener.py",
     "proxy/receiving.py",
+    "streams.py",
     "upstreams/connection.py",
 )
 
@@ -58,7 +59,8 @@ PARTS: Final[dict[type, str]] = {
     BaseConnector: "_factory connect",
     Connection: "close protocol",
     StreamReader: """
-        at_eof exception feed_data feed_eof is_eof read_nowait readany set_exception total_bytes""",
+        _buffer _buffer_offset _eof _exception _size at_eof exception feed_data feed_eof is_eof read_nowait readany
+        set_exception total_bytes""",
     HttpRequestParser: "feed_data message_consumed pause_reading",
     _ErrInfo: "exc",
 }

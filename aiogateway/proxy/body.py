@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.request import Request
+from aiogateway.streams import take
 
 SMALL_BODY: Final = 64 * 1024
 
@@ -158,7 +159,7 @@ class Bodies:
         check_length(request)
         request.received = True
         if request.content.is_eof():  # it came with its head, as small forms do
-            request.sent = request.content.read_nowait()
+            request.sent = take(request.content)
             return
         body = self._body(request)
         request.sent, complete = await body.receive_small()

@@ -27,6 +27,7 @@ from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.shelf import Shelf
+from aiogateway.streams import take
 
 # A body up to this that has arrived whole is sent in one write with its head.
 SMALL_ANSWER: Final = 128 * 1024
@@ -195,7 +196,7 @@ class UpstreamResponse(Response):
         exchange, request = self.exchange, self.request
         payload = exchange.payload
         try:
-            arrived = payload.read_nowait()
+            arrived = take(payload)
             if payload.is_eof() and len(arrived) <= self.small:
                 request.record.released = request.record.headed
                 self._write(request, arrived)

@@ -58,6 +58,7 @@ class SharedCounters:
         self._memory = mmap(-1, self._rare + _until.size)
         self._own.lie_in(self._memory)
         self._shared.lie_in(self._memory)
+        self._alone = alone
         self._locks = NoLocks() if alone else Locks(self._own.segments + 1)
 
     def close(self) -> None:
@@ -73,23 +74,39 @@ class SharedCounters:
         if len(checks) != 1:
             return self._take_all(checks)
         ((policy, who),) = checks
-        own = self._own
-        place = own.place(policy.label, who)
+        if self._alone:
+            return [self._take_one(policy, who)]
         try:
-            self._locks.hold(place[0])
-            now = self._clock()
-            slot = own.find(place, now >> _BEAT)
-            if slot == NONE:
-                slot = self._new(policy, place, now >> _BEAT)
-                now = self._clock()  # another lock may have been waited for
-            verdict, start, change = WEIGH[policy.logged](policy, self._memory, slot, now)
-            if verdict[0]:
-                self._write(policy, slot, start, change, now)
-            return [verdict]
-        except (_Full, Stuck):
+            return [self._take_one(policy, who)]
+        except Stuck:
             return [_refused(policy)]
         finally:
             self._locks.let_go()
+
+    def _take_one(self, policy: Policy, who: str) -> Verdict:
+        """As `take`, in one counter.
+
+        :raises Stuck: a lock can't be had.
+        """
+        own = self._own
+        place = own.place(policy.label, who)
+        if not self._alone:
+            self._locks.hold(place[0])
+        now = self._clock()
+        slot = own.find(place, now >> _BEAT)
+        if slot == NONE:
+            try:
+                slot = self._new(policy, place, now >> _BEAT)
+            except _Full:
+                return _refused(policy)
+            now = self._clock()  # another lock may have been waited for
+        verdict, start, change = WEIGH[policy.logged](policy, self._memory, slot, now)
+        if verdict[0]:
+            if policy.rare or slot >= own.end:
+                self._write(policy, slot, start, change, now)
+            else:
+                own.write(slot, start, change, (now + policy.lasts >> _BEAT) + 1)
+        return verdict
 
     def record(self, checks: Checks) -> None:
         """Count an event that was decided elsewhere, in each counter whose limit isn't reached."""

@@ -25,6 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,64}")
 # Surrogates that stand for no byte of a head.
 _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MASK: Final = "***"
+_FRACTIONS: Final = tuple(f".{milliseconds:03d}Z" for milliseconds in range(1000))
 
 
 def plain(text: str, longest: int) -> str:
@@ -77,7 +78,7 @@ class Clock:
         second = int(moment)
         if second != self._second:
             self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{int(moment * 1000) % 1000:03d}Z"
+        return self._text + _FRACTIONS[int(moment * 1000) % 1000]
 
 
 class AccessLog:
@@ -115,9 +116,9 @@ class AccessLog:
                 "method": request.method,
                 "path": shown_path(request),
                 "route": record.route if len(record.route) <= MAX_TEXT else record.route[:MAX_TEXT],
-                "status": record.status_label,
+                "status": record.status_label(),
                 "code": record.code or None,
-                "flags": record.flags,
+                "flags": record.flags(),
                 "upstream": record.upstream or None,
                 "destination": record.destination or None,
                 "attempts": record.attempts,
@@ -127,9 +128,9 @@ class AccessLog:
                 "duration": micros(record.ended - record.started) / 1e6,
                 "pool": micros(record.pool) / 1e6 if record.pool else 0.0,
                 "connect": micros(record.connect) / 1e6 if record.connect else 0.0,
-                "ttfb": micros(record.ttfb) / 1e6,
-                "upstream_time": micros(record.upstream_time) / 1e6,
-                "ended_by": record.ended_by,
+                "ttfb": micros(record.ttfb()) / 1e6,
+                "upstream_time": micros(record.upstream_time()) / 1e6,
+                "ended_by": record.ended_by(),
                 "user_agent": agent,
             },
             option=orjson.OPT_APPEND_NEWLINE,
@@ -139,12 +140,12 @@ class AccessLog:
         record = request.record
         told = [
             started[11:],
-            str(record.status_label),
+            str(record.status_label()),
             f"{request.method} {shown_path(request)}",
-            f"{record.total * 1000:.1f} ms",
+            f"{record.total() * 1000:.1f} ms",
             f"-> {record.upstream}" if record.upstream else "",
             f"cache {record.cache}" if record.cache else "",
-            record.flags,
+            record.flags(),
             record.code,
             request.id,
         ]

@@ -92,8 +92,8 @@ class Telemetry:
         record = request.record
         record.ended = time.monotonic()
         record.bytes_in = request.content.total_bytes
-        method, code, failed = METHODS.get(request.method, OTHER_METHOD), record.code, record.failed
-        key = method, record.route, record.status_label, code
+        method, code, failed = METHODS.get(request.method, OTHER_METHOD), record.code, record.failed()
+        key = method, record.route, record.status_label(), code
         observe = self._served.get(key) or self._series(key, record)
         observe(record.ended - record.started)
         self._request_sizes(record.bytes_in)
@@ -113,7 +113,7 @@ class Telemetry:
         """Take note of what an upstream was asked when no client waits for it."""
         if record.attempts:
             record.ended = time.monotonic()
-            self._count_upstream(record, failed=record.failed)
+            self._count_upstream(record, failed=record.failed())
 
     def advance(self, now: float) -> None:
         """:param now: wall time in seconds."""
@@ -135,8 +135,8 @@ class Telemetry:
                 self._asked[key] = observe
             observe(record.released - record.asked)
             if record.headed:
-                self._overheads(record.overhead)
-        self.histories[name].now.add(failed, record.ttfb, record.pool)
+                self._overheads(record.overhead())
+        self.histories[name].now.add(failed, record.ttfb(), record.pool)
 
     def _series(self, key: tuple[str, str, int, str], record: Record) -> Observe:
         """The series of a method, route, status and code."""
@@ -153,12 +153,12 @@ class Telemetry:
             "trace_id": record.trace_id,
             "method": method,
             "route": record.route,
-            "status": record.status_label,
-            "title": title_of(record.status_label),
+            "status": record.status_label(),
+            "title": title_of(record.status_label()),
             "code": record.code or None,
-            "flags": record.flags,
+            "flags": record.flags(),
             "upstream": record.upstream or None,
             "destination": record.destination or None,
-            "duration": record.total,
-            "ended_by": record.ended_by,
+            "duration": record.total(),
+            "ended_by": record.ended_by(),
         }

@@ -57,7 +57,7 @@ def main() -> None:
         loop = asyncio.get_running_loop()
         protocol: object = asyncio.Protocol()
         ((message, payload),) = HttpRequestParser(protocol, loop, 2**16).feed_data(HEAD)[0]  # type: ignore[arg-type]
-        request = Request(message, payload, Client(), Heads().of(message))  # type: ignore[arg-type]
+        request = Request(message, payload, Client(), Heads().of(message, None))  # type: ignore[arg-type]
         named, plain = request_id(tracing(ok, sample=False), maker()), ok
 
         def through(handler: Callable[[Request], object]) -> Callable[[], None]:

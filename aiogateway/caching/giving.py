@@ -98,7 +98,7 @@ class Giving:
 
     def _coding(self, request: Request, size: int | None) -> str:
         """The coding for a client of what may be encoded."""
-        choice = request.head.coding
+        choice = request.head.coding()
         return self._compression.coding(choice, size)
 
     async def _encoded(self, key: Key, entry: Entry, coding: str, plain: Buffer | None) -> Buffer | None:

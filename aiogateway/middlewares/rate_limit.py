@@ -32,7 +32,8 @@ ADMITTED: Final = "admitted"
 REFUSED: Final = "refused"
 # Bytes; an e-mail address has at most 254 (RFC 5321 section 4.5.3).
 MAX_VALUE: Final = 320
-BACKENDS: Final = ("local", "redis")
+LOCAL: Final = "local"
+BACKENDS: Final = (LOCAL, "redis")
 
 
 class Policies:
@@ -161,7 +162,7 @@ def rate_limit(
             return ask(request, began)
         verdicts = limiter.local.take(checks_of(request))
         request.record.limit += time.monotonic() - began
-        judge(request, verdicts, limiter.backend)
+        judge(request, verdicts, LOCAL)
         return inner(request)
 
     return answer

@@ -22,7 +22,7 @@ WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def maker() -> Callable[[], str]:
     """Names that no other worker or machine makes: 64 random bits a process, then a count. Make it after forking."""
     prefix, count = secrets.token_hex(8), itertools.count()
-    return lambda: f"{prefix}{next(count):08x}"
+    return lambda: prefix + next(count).to_bytes(5, "big").hex()
 
 
 def request_id(inner: Handler, make: Callable[[], str]) -> Handler:

@@ -44,10 +44,10 @@ def routing(
         if overload.reason or request.connection.surplus:
             metrics.count(families.REFUSED, overload.reason or CONNECTIONS).events += 1
             raise Problem("overloaded")
-        match = table.match(request.path)
-        request.match = match
-        request.record.route = match.endpoint.pattern
-        request.route = route = match.endpoint.route(request.method, encoded_slash=match.encoded_slash)
+        request.match = match = table.match(request.path)
+        endpoint, _, encoded_slash = match
+        request.record.route = endpoint.pattern
+        request.route = route = endpoint.route(request.method, encoded_slash)
         request.cors = route.cors
         if route.deprecated is not None:
             request.due.append(deprecation(route.deprecated))

@@ -21,5 +21,5 @@ def server_timing(record: Record) -> bytes:
         shown(int(record.limit * 1e6)),
         shown(int(record.pool * 1e6)),
         shown(int(record.connect * 1e6)),
-        shown(int(record.ttfb * 1e6)),
+        shown(int(record.ttfb() * 1e6)),
     )

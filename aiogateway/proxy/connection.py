@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import weakref
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol, cast
@@ -23,7 +24,7 @@ from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 from aiogateway.address import is_trusted, parse
 from aiogateway.errors import Problem
 from aiogateway.overload import Place
-from aiogateway.proxy.head import NO_HEAD
+from aiogateway.proxy.head import NO_HEAD, Head
 from aiogateway.proxy.headers import forwarded_lines
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.parsing import unparsed
@@ -50,12 +51,16 @@ class Manager(Protocol):
     winding_down: bool
 
 
+def _none() -> None:
+    """No head, for the first request."""
+
+
 class ClientConnection(Receiving):
     """One client's connection: aiohttp's protocol, with the deadlines and answers it lacks."""
 
     finish_response: Any  # takes our requests and answers, which aiohttp's types don't know
 
-    __slots__ = ("_cut", "_place", "forwarded", "peer", "scheme", "stream", "surplus", "trusted_peer")
+    __slots__ = ("_cut", "_last_head", "_place", "forwarded", "peer", "scheme", "stream", "surplus", "trusted_peer")
 
     def __init__(self, server: web.Server, terms: Terms, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, terms, loop=loop, **options)
@@ -67,6 +72,8 @@ class ClientConnection(Receiving):
         self.surplus = False
         self.stream: Stream | None = None
         self._place: Place | None = None
+        # Not held: an idle connection would keep what nobody needs.
+        self._last_head: Callable[[], Head | None] = _none
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -223,7 +230,10 @@ class ClientConnection(Receiving):
         if isinstance(message, _ErrInfo):
             request = Request(ERROR, payload, self, NO_HEAD)
         else:
-            request = Request(message, payload, self, terms.heads.of(message))
+            head = terms.heads.of(message, self._last_head())
+            if head is not self._last_head():
+                self._last_head = weakref.ref(head)
+            request = Request(message, payload, self, head)
         self._content = payload
         self._current_request = request
         self._request_in_progress = True

@@ -94,7 +94,7 @@ def encoded(response: Response, request: Request, compression: Compression, *, t
             if not told and (line := varying(headers)) is not None:
                 response.lines.append(line)
         return response
-    choice = request.head.coding
+    choice = request.head.coding()
     length = headers.get(CONTENT_LENGTH)
     if length is not None and int(length) < compression.least and not choice.refused:
         return response

@@ -273,7 +273,7 @@ class Exchange:
         """The answer is read to its end: the connection goes back to its pool, if the request went out whole too."""
         if self._over:
             return
-        if self.uploading or not self.payload.is_eof():
+        if (self._upload is not None and not self._sent) or not self.payload.is_eof():
             self.abort()
             return
         self._over = True

@@ -6,7 +6,6 @@ kept by the fields themselves, every byte of them, so that nothing of one client
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Final
 
 from aiohttp.hdrs import ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, TRANSFER_ENCODING
@@ -43,6 +42,22 @@ class Head:
     :ivar agent: the client's software as logs show it; None while that isn't known.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_coding",
+        "_inward",
+        "admitted",
+        "agent",
+        "bearer",
+        "has_framing",
+        "headers",
+        "host",
+        "origin",
+        "raw",
+        "request_id",
+        "traced",
+    )
+
     def __init__(self, raw: Fields, headers: CIMultiDictProxy[str]) -> None:
         self.raw = raw
         self.headers = headers
@@ -57,19 +72,25 @@ class Head:
         self.has_framing = CONTENT_LENGTH in headers or TRANSFER_ENCODING in headers
         self.admitted: tuple[int, int] | None = None
         self.agent: str | None = None
+        self._inward: bytes | None = None
+        self._coding: Choice | None = None
 
-    @cached_property
     def inward(self) -> bytes:
         """The lines that go on to an upstream, without the last line end.
 
         :raises MalformedName: a name is no token.
         """
-        return b"\r\n".join(inward_lines(self.raw, self.headers.getall(CONNECTION, ())))
+        lines = self._inward
+        if lines is None:
+            lines = self._inward = b"\r\n".join(inward_lines(self.raw, self.headers.getall(CONNECTION, ())))
+        return lines
 
-    @cached_property
     def coding(self) -> Choice:
         """The content coding that the client gets."""
-        return choose(self.headers.getall(ACCEPT_ENCODING, ()))
+        choice = self._coding
+        if choice is None:
+            choice = self._coding = choose(self.headers.getall(ACCEPT_ENCODING, ()))
+        return choice
 
 
 NO_HEAD: Final = Head((), CIMultiDictProxy(CIMultiDict()))
@@ -81,15 +102,17 @@ class Heads:
     def __init__(self) -> None:
         self._recent: Recent[Fields, Head] = Recent(MOST)
 
-    def of(self, message: RawRequestMessage) -> Head:
-        """What a request's fields come to."""
-        raw = message.raw_headers
-        return self._recent.get(raw) or self._find(raw, message.headers)
+    def of(self, message: RawRequestMessage, last: Head | None) -> Head:
+        """What a request's fields come to.
 
-    def _find(self, raw: Fields, headers: CIMultiDictProxy[str]) -> Head:
+        :param last: those of the request before on the same connection: to compare costs less than to look up.
+        """
+        raw = message.raw_headers
+        if last is not None and last.raw == raw:
+            return last
         found = self._recent.find(raw)
         if found is None:
-            found = Head(raw, headers)
+            found = Head(raw, message.headers)
             if sum([len(name) + len(value) for name, value in raw]) <= LONGEST:
                 self._recent.keep(raw, found)
         return found

@@ -33,7 +33,8 @@ class Outbound:
         handshake = request.handshake
         if handshake is not None:
             head = Head(tuple(without(head.raw, handshake.withheld)), head.headers)
-        lines = [head.inward] if head.inward else []
+        inward = head.inward()
+        lines = [inward] if inward else []
         lines += (
             request.forwarded_lines(),
             _VIA[request.version],

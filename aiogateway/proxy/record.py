@@ -127,7 +127,6 @@ class Record:
         for name in _OF_UPSTREAM:
             setattr(self, name, getattr(other, name))
 
-    @property
     def ended_by(self) -> str:
         """Who decided that the request is over, and how: `client`, `gateway` or `upstream`."""
         if not self.code:
@@ -136,17 +135,14 @@ class Record:
             return CLIENT
         return UPSTREAM if self.attempts and self.code in BY_UPSTREAM else GATEWAY
 
-    @property
     def status_label(self) -> int:
         """The status, or the one for a client that left before there was any (contract, `client_closed`)."""
         return self.status or 499
 
-    @property
     def failed(self) -> bool:
         """Whether the upstream failed, or the gateway did: neither refusals nor clients that left."""
         return self.status >= 500 or self.code in ("upstream_bad_response", "upstream_timeout")
 
-    @property
     def overhead(self) -> float:
         """Seconds that were the gateway's own: all less the upstream's and the client's. Only for what was answered."""
         before = self.asked - self.started - self.receiving
@@ -154,22 +150,18 @@ class Record:
         after = self.ended - self.headed - self.sending if self.released == self.headed else 0.0
         return max(before + after, 0.0)
 
-    @property
     def total(self) -> float:
         """Seconds from the request's head to the end of its answer."""
         return self.ended - self.started
 
-    @property
     def ttfb(self) -> float:
         """Seconds from the last attempt's beginning to the head of its answer."""
         return self.headed - self.asked if self.headed else 0.0
 
-    @property
     def upstream_time(self) -> float:
         """Seconds from the last attempt's beginning to its end."""
         return self.released - self.asked if self.released else 0.0
 
-    @property
     def flags(self) -> str:
         """How the request ended, in Envoy's letters, with commas; empty when nothing is to be said."""
         if not self.code:

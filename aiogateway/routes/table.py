@@ -122,7 +122,7 @@ class Endpoint:
     methods: Mapping[str, Route]
     allow: str
 
-    def route(self, method: str, *, encoded_slash: bool = False) -> Route:
+    def route(self, method: str, encoded_slash: bool = False) -> Route:
         """The route of a method.
 
         :param encoded_slash: whether the path had `%2F` in a segment, as `Match` says.

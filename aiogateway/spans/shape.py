@@ -55,7 +55,7 @@ def _server(finished: Finished, own: SpanContext, parent: SpanContext | None, re
     method = _method(finished)
     route = "" if record.route == UNMATCHED else record.route
     # A 4xx is the client's error, not the server's.
-    error = (record.code or str(record.status)) if record.failed else ""
+    error = (record.code or str(record.status)) if record.failed() else ""
     attributes: Attributes = {
         "http.request.method": method,
         "http.route": route,
@@ -72,8 +72,8 @@ def _server(finished: Finished, own: SpanContext, parent: SpanContext | None, re
         "gateway.request_id": finished.request_id,
         "gateway.upstream": record.upstream,
         "gateway.code": record.code,
-        "gateway.flags": record.flags,
-        "gateway.ended_by": record.ended_by,
+        "gateway.flags": record.flags(),
+        "gateway.ended_by": record.ended_by(),
         "gateway.auth.duration": record.auth,
         "gateway.limit.duration": record.limit,
         "gateway.receiving.duration": record.receiving,
@@ -109,7 +109,7 @@ def _client(finished: Finished, server: SpanContext, resource: Resource) -> Read
         "gateway.upstream": record.upstream,
         "gateway.pool.duration": record.pool,
         "gateway.connect.duration": record.connect,
-        "gateway.ttfb.duration": record.ttfb,
+        "gateway.ttfb.duration": record.ttfb(),
     }
     # Where no connection was made there is no moment at which the upstream was asked.
     end = min(max(record.released or record.ended, record.started), record.ended)

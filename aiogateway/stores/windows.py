@@ -34,6 +34,10 @@ _time: Final = struct.Struct("<Q")
 STATE_BYTES: Final = _log.size
 # The sub-window that was current at the last event, then the counts: that of sub-window n has place n % 11.
 _RING: Final = SUB_WINDOWS + 1
+# Bytes of a count, of all, and of what stands before them.
+_COUNT: Final = 4
+_COUNTS: Final = _RING * _COUNT
+_INDEX: Final = 8
 _ring: Final = struct.Struct(f"<Q{_RING}I")
 _index: Final = struct.Struct("<Q")
 _counts: Final = struct.Struct(f"<{_RING}I")
@@ -136,8 +140,8 @@ def _weigh_sub_windows(policy: Policy, memory: mmap | bytes, start: int, now: in
     newest = current % _RING
     (last,) = _index.unpack_from(memory, start)
     if current == last:
-        return _weigh_again(policy, memory, start + _index.size, now, current)
-    counts = list(_counts.unpack_from(memory, start + _index.size))
+        return _weigh_again(policy, memory, start + _INDEX, now, current)
+    counts = list(_counts.unpack_from(memory, start + _INDEX))
     if current - last > SUB_WINDOWS:
         reset = ((current + _RING) * width - now) / SECOND
         return _verdict(Verdict, (True, policy.limit - 1, reset)), 0, _index.pack(current) + _FIRSTS[newest]
@@ -162,13 +166,13 @@ def _weigh_again(policy: Policy, memory: mmap | bytes, first: int, now: int, cur
     counts = _counts.unpack_from(memory, first)
     newest = current % _RING
     room = policy.limit - sum(counts)
-    after = first + (newest + 1) * _count.size
-    ring = memory[after : first + _counts.size] + memory[first:after]
+    after = first + (newest + 1) * _COUNT
+    ring = memory[after : first + _COUNTS] + memory[first:after]
     if room > 0:
         # Zeros before the oldest count that is none, and fewer of its own than it has bytes.
-        step = min((_counts.size - len(ring.lstrip(b"\0"))) // _count.size, SUB_WINDOWS)
+        step = min((_COUNTS - len(ring.lstrip(b"\0"))) // _COUNT, SUB_WINDOWS)
         reset = ((current + step + 1) * policy.width - now) / SECOND
-        place = _index.size + newest * _count.size
+        place = _INDEX + newest * _COUNT
         return _verdict(Verdict, (True, room - 1, reset)), place, _count.pack(counts[newest] + 1)
     step = bisect_left(list(accumulate(_counts.unpack(ring))), 1 - room, 0, SUB_WINDOWS)
     return _verdict(Verdict, (False, 0, ((current + step + 1) * policy.width - now) / SECOND)), 0, b""

@@ -36,12 +36,14 @@ _UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
 class UpstreamProtocol(ResponseHandler):
     """aiohttp's client protocol, which also knows what came first since the request was sent."""
 
-    active = False
-    answered = False
-    first = b""
-    received = 0
-    plain: PlainBody | None = None
-    expecting: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.active = False
+        self.answered = False
+        self.first = b""
+        self.received = 0
+        self.plain: PlainBody | None = None
+        self.expecting: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)

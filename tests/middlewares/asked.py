@@ -47,7 +47,7 @@ def request(raw: bytes) -> Request:
     connection = server()
     parser = HttpRequestParser(connection, loop, 2**16, auto_decompress=False)
     ((message, payload),) = parser.feed_data(raw)[0]
-    return Request(message, payload, connection, Heads().of(message))
+    return Request(message, payload, connection, Heads().of(message, None))
 
 
 SECRET = "tests-" + "k" * 40

@@ -16,7 +16,7 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 LAYERS: Final = (
     {
         *("address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "memory", "metrics"),
-        *("output", "overload", "recent", "streams"),
+        *("output", "overload", "recent", "splice", "streams"),
     },
     {"settings"},
     {"routes"},

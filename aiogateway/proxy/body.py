@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.request import Request
+from aiogateway.splice import Patience
 from aiogateway.streams import take
 
 SMALL_BODY: Final = 64 * 1024
@@ -91,7 +92,7 @@ class RequestBody:
         waited = clock() - started
         self._request.record.receiving += waited
         if not self._credit.spend(waited, len(chunk)) and chunk:
-            raise Problem("request_timeout", "the body arrives too slowly")
+            raise too_slow()
         return chunk
 
     def _silent(self) -> None:
@@ -101,6 +102,29 @@ class RequestBody:
         """What is left is much: spare it the parser, where its length is known."""
         if self.length is not None:
             self._request.connection.read_plainly(self._content, self.length)
+
+    def left(self) -> int:
+        """Bytes that are still to be read, as far as the head told; 0 where it didn't."""
+        return 0 if self.length is None else self.length - self.received
+
+    def hold(self) -> tuple[int, bytes, Patience] | None:
+        """Have the rest go another way, until `moved`; None where it can't, or has to be looked at.
+
+        :returns: the descriptor that it comes from, what has come already, and the patience with the client.
+        """
+        connection = self._request.connection
+        if self.watch is not None or (descriptor := connection.body_descriptor()) is None:
+            return None
+        arrived = self._content.read_nowait()
+        self.received += len(arrived)
+        connection.hold_body()  # not before: to read from a full buffer makes room in it
+        return descriptor, arrived, Patience(self._idle, self._credit, too_slow)
+
+    def moved(self, giving: Patience) -> None:
+        """The rest went another way, as far as it came."""
+        self.received += giving.bytes
+        self._request.record.receiving += giving.waited
+        self._request.connection.body_moved(giving.bytes)
 
     async def receive_small(self) -> tuple[bytes, bool]:
         """All of a body of at most `SMALL_BODY` bytes, or the beginning of a larger one.
@@ -204,6 +228,10 @@ def check_length(request: Request) -> None:
     limit, length = request.route.max_body, request.headers.get(CONTENT_LENGTH)
     if (request.content.total_bytes if length is None else int(length)) > limit:
         raise too_large(limit)
+
+
+def too_slow() -> Problem:
+    return Problem("request_timeout", "the body arrives too slowly")
 
 
 def too_large(limit: int) -> Problem:

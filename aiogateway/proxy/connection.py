@@ -22,6 +22,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import ERROR, RequestPayloadError, _ErrInfo
 
 from aiogateway.address import is_trusted, parse
+from aiogateway.deadlines import Credit
 from aiogateway.errors import Problem
 from aiogateway.overload import Place
 from aiogateway.proxy.head import NO_HEAD, Head
@@ -32,6 +33,7 @@ from aiogateway.proxy.receiving import HEAD_END, Receiving
 from aiogateway.proxy.record import CLIENT_CLOSED
 from aiogateway.proxy.request import Request, Stream
 from aiogateway.proxy.terms import Handler, Terms
+from aiogateway.splice import Patience, descriptor_of
 
 # Seconds an unread body is read and thrown away after an early answer, so that the client reads the answer.
 LINGER: Final = 10.0
@@ -157,6 +159,23 @@ class ClientConnection(Receiving):
         """
         min_rate = self._terms.download_min_rate if stream_idle is None else 0
         return Pace(self, self._terms.deadlines, min_rate=min_rate, idle=stream_idle)
+
+    def descriptor(self) -> int | None:
+        """The descriptor of its socket, as `splice.descriptor_of`."""
+        return descriptor_of(self.transport)
+
+    def flush(self, *, whole: bool) -> None:
+        """Say whether `drained` waits for the whole buffer from now on, or for room in it."""
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=0 if whole else None)
+
+    def taking(self) -> Patience:
+        """How the client has to take what the kernel gives it; one that doesn't is cut off."""
+        return Patience(None, Credit(self._terms.download_min_rate), self._too_slow)
+
+    def _too_slow(self) -> ConnectionResetError:
+        self.reset()
+        return ConnectionResetError("the client reads too slowly")
 
     def force_close(self) -> None:
         """Close, once the client has read what is left for it, or its time for that is over."""

@@ -23,16 +23,19 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from aiogateway.deadlines import Deadline, Deadlines
+from aiogateway.deadlines import Credit, Deadline, Deadlines
 from aiogateway.errors import Problem
 from aiogateway.proxy.headers import RawFields
 from aiogateway.proxy.request import Rest
+from aiogateway.splice import Impossible, Patience, SourceLost, Splice, possible
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
 
 # An upstream that sends more interim answers than this is broken.
 MAX_INTERIM: Final = 20
 SWITCHING: Final = 101
+NOT_READING: Final = "the service stopped reading the request"
+SILENT: Final = "the service stopped in the middle of its answer"
 # A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
 JOIN: Final = 16 * 1024
 
@@ -176,23 +179,92 @@ class Exchange:
                         return  # the upstream closed: reading says what it said before that
                     finally:
                         deadline.cancel()
+                if not chunked and await self._splice_rest(body):
+                    break
         except Problem as problem:
             connection.fail(problem)
             return
+        except ConnectionError:
+            return  # as above
         if chunked:
             connection.write(b"0\r\n\r\n")
         self._sent = True
         if not self._headed and not self._over:
             self._deadline = self._deadlines.after(self._timeout, self._no_head)
 
+    async def _splice_rest(self, body: Rest) -> bool:
+        """Have the kernel move the rest of the body, if it is long enough; whether that was done.
+
+        :raises Problem: one side keeps the other waiting for too long, or the client is gone.
+        :raises ConnectionError: the upstream takes no more.
+        """
+        connection = self._connection
+        if not possible(body.left()) or (sink := connection.descriptor()) is None or (held := body.hold()) is None:
+            return False
+        source, arrived, giving = held
+        taking = Patience(self._idle, Credit(0), lambda: Problem("upstream_timeout", NOT_READING))
+        try:
+            if arrived:
+                connection.write(arrived)
+            deadline = self._deadlines.after(self._idle, self._not_reading)
+            try:
+                await connection.flushed()
+            finally:
+                deadline.cancel()
+            await Splice(source, sink, body.left(), self._deadlines, giving, taking).run()
+            return True
+        except Impossible:
+            return False
+        except SourceLost as exc:
+            raise Problem("client_closed") from exc
+        finally:
+            body.moved(giving)
+
+    async def splice(self, sink: int, left: int, taking: Patience) -> bool:
+        """Have the kernel move the rest of the answer's body, which is read plainly and of which nothing is at hand.
+
+        `hold` was called. False where it can't be done, and nothing was.
+
+        :param sink: the client's descriptor.
+        :param left: bytes that are still to come.
+        :raises aiohttp.ClientError: the upstream broke off.
+        :raises ConnectionError: the client takes no more.
+        :raises Problem: `upstream_timeout`.
+        """
+        connection = self._connection
+        source = connection.descriptor()
+        if source is None:
+            raise aiohttp.ClientPayloadError("the connection is lost")
+        giving = Patience(self._idle, Credit(0), lambda: Problem("upstream_timeout", SILENT))
+        try:
+            await Splice(source, sink, left, self._deadlines, giving, taking).run()
+            return True
+        except Impossible:
+            return False
+        except (SourceLost, Problem) as exc:
+            self._blame()
+            if isinstance(exc, Problem):
+                raise
+            raise aiohttp.ClientPayloadError("the connection was closed in the middle of the body") from exc
+        finally:
+            connection.moved(giving.bytes)
+
+    def may_splice(self) -> bool:
+        """Whether the kernel could move the rest of the answer's body."""
+        return self._connection.descriptor() is not None
+
+    def hold(self) -> None:
+        """Take no more of the answer, until `splice`."""
+        self._connection.hold()
+
     def _no_head(self) -> None:
         self._connection.fail(Problem("upstream_timeout", "the service did not answer in time"))
 
     def _not_reading(self) -> None:
-        self._connection.fail(Problem("upstream_timeout", "the service stopped reading the request"))
+        self._connection.fail(Problem("upstream_timeout", NOT_READING))
 
     def _silent(self) -> None:
-        self._connection.fail(Problem("upstream_timeout", "the service stopped in the middle of its answer"))
+        self._connection.fail(Problem("upstream_timeout", SILENT))
 
     @property
     def over(self) -> bool:

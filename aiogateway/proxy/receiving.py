@@ -22,6 +22,7 @@ from aiogateway.deadlines import TICK, Deadline
 from aiogateway.errors import Problem
 from aiogateway.proxy.parsing import MAX_ARRIVING, MAX_HEAD, TOO_LARGE, make_parser, too_many_bytes
 from aiogateway.proxy.terms import Terms
+from aiogateway.splice import descriptor_of
 from aiogateway.streams import PlainBody
 
 # States of a socket whose peer has closed: CLOSE and CLOSE_WAIT of Linux' <net/tcp_states.h>.
@@ -218,6 +219,27 @@ class Receiving(RequestHandler):
         # When none are left, a parser that paused on the last of them has yet to say that the body ends.
         if left > 0 and not content.is_eof() and not self._upgraded:
             self._plain = PlainBody(content, left)
+
+    def body_descriptor(self) -> int | None:
+        """Where the rest of a body that goes past the parser comes from; None where it isn't plain to see."""
+        return None if self._plain is None else descriptor_of(self.transport)
+
+    def hold_body(self) -> None:
+        """Read no more, until `body_moved`: the rest of the body goes another way."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def body_moved(self, count: int) -> None:
+        """So many bytes of the body went another way."""
+        if (plain := self._plain) is not None:
+            plain.left -= count
+            plain.reader.total_bytes += count
+            if not plain.left:
+                self._plain = None
+                plain.reader.feed_eof()
+                self._renew_parser()  # as when it had come this way
+        if self.transport is not None and not self.transport.is_closing() and not self._reading_paused:
+            self.transport.resume_reading()
 
     def _may_go_on(self, message: RawRequestMessage) -> bool:
         """Whether another request may follow this one.

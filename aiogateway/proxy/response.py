@@ -27,6 +27,7 @@ from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.shelf import Shelf
+from aiogateway.splice import possible
 from aiogateway.streams import take
 
 # A body up to this that has arrived whole is sent in one write with its head.
@@ -241,10 +242,41 @@ class UpstreamResponse(Response):
             self._give(request, chunk)
             if request.must_wait and not self._shelve(length, record.bytes_out):
                 await self.wait_for_client()
+            if (
+                length is not None
+                and possible(length - record.bytes_out)
+                and not self._shelved
+                and await self._splice(request, exchange, length)
+            ):
+                break
             chunk = await exchange.read()
         record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
+
+    async def _splice(self, request: Request, exchange: Exchange, length: int) -> bool:
+        """Have the kernel move the rest of the body; False where that can't be.
+
+        :param length: of the whole body, in bytes.
+        """
+        connection, record = request.connection, request.record
+        if (sink := connection.descriptor()) is None or not exchange.may_splice():
+            return False
+        while arrived := exchange.at_hand():
+            self._give(request, arrived)
+        if not (left := length - record.bytes_out):
+            return True
+        exchange.hold()
+        connection.flush(whole=True)
+        if request.must_wait:
+            await self.wait_for_client()
+        connection.flush(whole=False)
+        taking = connection.taking()
+        try:
+            return await exchange.splice(sink, left, taking)
+        finally:
+            record.bytes_out += taking.bytes
+            record.sending += taking.waited
 
     def _give(self, request: Request, chunk: bytes) -> None:
         request.record.bytes_out += len(chunk)

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from aiogateway.splice import descriptor_of
 from aiogateway.streams import PlainBody
 
 # Bytes of an answer kept before reading pauses; aiohttp pauses at twice this.
@@ -283,6 +284,38 @@ class UpstreamConnection:
         if left > 0 and not payload.is_eof():
             self._protocol.plain = PlainBody(payload, left)
             self._bodiless = None  # the next exchange needs a new parser
+
+    def descriptor(self) -> int | None:
+        """The descriptor of its socket, as `splice.descriptor_of`."""
+        return descriptor_of(self._protocol.transport)
+
+    async def flushed(self) -> None:
+        """Wait until all that was written is with the kernel.
+
+        :raises ConnectionError: the connection is lost.
+        """
+        if (transport := self._protocol.transport) is not None:
+            transport.set_write_buffer_limits(high=0)
+            await self._protocol._drain_helper()
+            transport.set_write_buffer_limits()
+
+    def hold(self) -> None:
+        """Read no more, until `moved`: the rest of the body goes another way."""
+        if (transport := self._protocol.transport) is not None:
+            transport.pause_reading()
+
+    def moved(self, count: int) -> None:
+        """So many bytes of the body being read plainly went another way."""
+        protocol, payload = self._protocol, self.payload
+        protocol.received += count
+        payload.total_bytes += count
+        if (plain := protocol.plain) is not None:
+            plain.left -= count
+            if not plain.left:
+                protocol.plain = protocol._parser = None  # as when it had come this way
+                payload.feed_eof()
+        if (transport := protocol.transport) is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         """Give what comes from now on to another protocol.

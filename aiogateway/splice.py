@@ -1,0 +1,236 @@
+"""Bodies that go from one socket to another inside the kernel (splice(2)), without a copy in this process.
+
+Owns the pipe between the two and whoever has to be waited for. Rules: the transports of both sockets are still while
+this runs: the source's doesn't read, the sink's has nothing left to write. What was taken from the source and not given
+to the sink is lost when this ends early; both connections are of no more use then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from aiogateway.deadlines import Credit, Deadline, Deadlines
+
+# A body of which no more is left is copied: it may be put aside for a client that reads slowly.
+LEAST: Final = 512 * 1024
+# Bytes that the pipe is to hold; the kernel may give less.
+CAPACITY: Final = 512 * 1024
+# Bodies at once: each takes four descriptors.
+MOST: Final = 256
+# Pieces that are moved in one turn of the loop.
+IN_A_ROW: Final = 8
+# Seconds between looks at who keeps us waiting.
+LOOK: Final = 5.0
+log = structlog.get_logger(__name__)
+
+_FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+
+
+class Impossible(Exception):
+    """There are no descriptors for it; nothing was moved."""
+
+
+class SourceLost(Exception):
+    """The source closed its connection, or lost it, in the middle of the body."""
+
+
+def descriptor_of(transport: asyncio.BaseTransport | None) -> int | None:
+    """The descriptor of a transport's socket; None where bytes are more than what goes over the wire, as with TLS."""
+    if transport is None or transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+        return None
+    sock = transport.get_extra_info("socket")
+    return sock.fileno() if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6) else None
+
+
+class Patience:
+    """How long one side may keep us waiting.
+
+    :param idle: seconds in which something must move; None: any number.
+    :param credit: what it has to keep up.
+    :param exhausted: makes what is raised when it doesn't.
+    :ivar waited: seconds that it was waited for.
+    :ivar bytes: how many it gave, or took.
+    """
+
+    __slots__ = ("bytes", "credit", "exhausted", "idle", "waited")
+
+    def __init__(self, idle: float | None, credit: Credit, exhausted: Callable[[], Exception]) -> None:
+        self.idle = idle
+        self.credit = credit
+        self.exhausted = exhausted
+        self.waited = 0.0
+        self.bytes = 0
+
+    def book(self, waited: float, count: int) -> bool:
+        """Note how long it was waited for, and what moved; whether it keeps up what it has to."""
+        self.waited += waited
+        self.bytes += count
+        return self.credit.spend(waited, count)
+
+
+class Splice:
+    """One body on its way.
+
+    :param source: descriptor of a socket; not closed here.
+    :param sink: the same.
+    :param length: bytes to be moved, more than none.
+    :param giving: with the source; none of its bytes are booked yet.
+    :param taking: the same with the sink.
+    :raises Impossible: no descriptors are left.
+    """
+
+    running = 0
+    told = False
+
+    def __init__(
+        self, source: int, sink: int, length: int, deadlines: Deadlines, giving: Patience, taking: Patience
+    ) -> None:
+        self._length = length
+        self._deadlines = deadlines
+        self._giving, self._taking = giving, taking
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._awaited: Patience | None = None
+        self._deadline: Deadline | None = None
+        self._since = self._booked = 0.0
+        self._opened: list[int] = []
+        try:
+            for opened in os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC):
+                self._opened.append(opened)
+            # The loop watches a transport's own descriptor already, and no other may.
+            for descriptor in (source, sink):
+                self._opened.append(os.dup(descriptor))
+        except OSError as exc:
+            self._close()
+            if not Splice.told:
+                Splice.told = True
+                log.warning("bodies are copied, for the kernel can't move them", reason=str(exc))
+            raise Impossible from exc
+        with contextlib.suppress(OSError):  # whoever has many pipes gets small ones
+            fcntl.fcntl(self._opened[1], fcntl.F_SETPIPE_SZ, CAPACITY)
+        self._outlet, self._inlet, self._source, self._sink = self._opened
+
+    async def run(self) -> None:
+        """Move all of it.
+
+        :raises SourceLost: the source has no more.
+        :raises ConnectionError: the sink takes no more.
+        :raises Exception: what a side's patience makes.
+        """
+        Splice.running += 1
+        try:
+            self._turn()
+            await self._done
+        finally:
+            Splice.running -= 1
+            self._ready()
+            self._close()
+
+    def _turn(self) -> None:
+        """Move what can be moved at once, and wait for whoever is not ready."""
+        if self._done.done():
+            return
+        try:
+            for _ in range(IN_A_ROW):
+                held = self._giving.bytes - self._taking.bytes
+                if not held and self._taking.bytes == self._length:
+                    self._done.set_result(None)
+                    return
+                if not (self._empty(held) if held else self._fill(self._length - self._giving.bytes)):
+                    return
+        except (OSError, SourceLost) as exc:
+            self._done.set_exception(exc)
+            return
+        self._loop.call_soon(self._turn)  # others first
+
+    def _fill(self, left: int) -> bool:
+        """Take from the source; False when it has to be waited for.
+
+        :raises SourceLost: it has no more.
+        """
+        try:
+            count = os.splice(self._source, self._inlet, min(CAPACITY, left), flags=_FLAGS)
+        except BlockingIOError:
+            self._wait(self._giving, self._source)
+            return False
+        except OSError as exc:
+            raise SourceLost from exc
+        if not count:
+            raise SourceLost
+        self._giving.book(0.0, count)
+        return True
+
+    def _empty(self, held: int) -> bool:
+        """Give to the sink; False when it has to be waited for."""
+        try:
+            count = os.splice(self._outlet, self._sink, held, flags=_FLAGS)
+        except BlockingIOError:
+            self._wait(self._taking, self._sink)
+            return False
+        self._taking.book(0.0, count)
+        return True
+
+    def _wait(self, side: Patience, descriptor: int) -> None:
+        self._awaited = side
+        self._since = self._booked = self._deadlines.clock()
+        self._look_later(0.0)
+        watch = self._loop.add_reader if descriptor == self._source else self._loop.add_writer
+        watch(descriptor, self._resume)
+
+    def _resume(self) -> None:
+        self._ready()
+        self._turn()
+
+    def _ready(self) -> None:
+        """Nobody is waited for any more."""
+        side, self._awaited = self._awaited, None
+        if side is None:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if side is self._giving:
+            self._loop.remove_reader(self._source)
+        else:
+            self._loop.remove_writer(self._sink)
+        self._book(side)
+
+    def _book(self, side: Patience) -> bool:
+        """Note that a side was waited for; whether it keeps up what it has to."""
+        now = self._deadlines.clock()
+        waited, self._booked = now - self._booked, now
+        return side.book(waited, 0)
+
+    def _look_later(self, waited: float) -> None:
+        side = self._awaited
+        if side is not None:
+            left = LOOK if side.idle is None else min(LOOK, side.idle - waited)
+            self._deadline = self._deadlines.after(left, self._look)
+
+    def _look(self) -> None:
+        side = self._awaited
+        if side is None or self._done.done():
+            return
+        good = self._book(side)
+        waited = self._booked - self._since
+        if good and (side.idle is None or waited < side.idle):
+            self._look_later(waited)
+        else:
+            self._done.set_exception(side.exhausted())
+
+    def _close(self) -> None:
+        for descriptor in self._opened:
+            os.close(descriptor)
+        self._opened.clear()
+
+
+def possible(left: int) -> bool:
+    """Whether it is worth it for so many bytes, and there are not too many already."""
+    return left > LEAST and Splice.running < MOST

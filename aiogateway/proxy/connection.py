@@ -118,16 +118,14 @@ class ClientConnection(Receiving):
         """Whether something came behind the request that is being answered."""
         return self._deaf or bool(self._messages)
 
-    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
-        """Give what comes from now on to another protocol; answers the transport.
+    def hand_over(self) -> asyncio.Transport:
+        """The transport, for another protocol that takes over at once.
 
         :raises ConnectionResetError: the client is gone.
         """
         transport = self.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
-        transport.set_protocol(protocol)
-        transport.resume_reading()
         return transport
 
     def take_back(self) -> None:

@@ -242,8 +242,8 @@ class UpstreamConnection:
             self._protocol.plain = PlainBody(payload, left)
             self._bodiless = None  # the next exchange needs a new parser
 
-    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
-        """Give what comes from now on to another protocol.
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """For another protocol, which takes over at once.
 
         :returns: the transport, and what came behind the answer's head.
         :raises ConnectionError: the connection is lost.
@@ -252,8 +252,6 @@ class UpstreamConnection:
         transport = own.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the service closed the connection")
-        transport.set_protocol(protocol)
-        transport.resume_reading()
         behind, own._tail = own._tail, b""
         return transport, behind
 

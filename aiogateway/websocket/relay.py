@@ -184,13 +184,18 @@ class Relay:
         self._quiet = 0
         self._closing = False
 
-    def start(self, client: asyncio.Transport, upstream: asyncio.Transport, early: bytes) -> None:
+    def start(self, client: asyncio.Transport, upstream: asyncio.Transport, head: bytes, early: bytes) -> None:
         """Begin, over connections whose protocols the ends are from now on.
 
+        :param head: of the answer that lets the client begin; whether that is too much for now is the ends' business.
         :param early: what came of the upstream before.
         """
-        self.client.transport, self.upstream.transport = client, upstream
         self._deadline: Deadline = self._deadlines.after(self._idle / LOOKS, self._look)
+        self.client.transport, self.upstream.transport = client, upstream
+        for end in (self.client, self.upstream):
+            end.transport.set_protocol(end)
+            end.transport.resume_reading()
+        client.write(head)
         if early:
             self.upstream.data_received(early)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -345,6 +346,31 @@ def test_a_client_that_leaves_during_its_handshake_frees_the_upstream(gateway: G
         client.send(request("GET", path, *FIELDS))
         backend.wait_for(path)
     assert left.wait(5)
+
+
+def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gateway, backend: Backend) -> None:
+    agrees, has_agreed = threading.Event(), threading.Event()
+
+    def answer(peer: Peer) -> None:
+        peer.wait(agrees)
+        peer.send(switching())
+        has_agreed.set()
+        peer.left()
+
+    path = backend.serve(answer, under="/ws")
+    with gateway.client() as client:
+        client.send(request("GET", path, *FIELDS))
+        seen = backend.wait_for(path)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            agrees.set()
+            assert has_agreed.wait(5)
+            client.wire.sock.close()
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+    eventually(lambda: seen.connection.closed is not None, "the upstream's connection is closed")
+    eventually(lambda: f'"path":"{path}"' in gateway.output, "the request is over")
+    assert "Traceback" not in gateway.output
 
 
 def test_a_finished_socket_stands_in_the_access_log_with_101(gateway: Gateway, backend: Backend) -> None:

@@ -220,7 +220,7 @@ class Exchange:
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """The protocol was switched: another one takes over at once, until this exchange is given up.
 
-        :returns: the connection's transport, and what came behind the answer's head.
+        :returns: the connection's transport, which may be closing, and what came behind the answer's head.
         :raises ConnectionError: the connection is lost.
         """
         return self._connection.hand_over()

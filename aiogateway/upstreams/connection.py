@@ -245,12 +245,12 @@ class UpstreamConnection:
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """For another protocol, which takes over at once.
 
-        :returns: the transport, and what came behind the answer's head.
+        :returns: the transport, which may be closing, and what came behind the answer's head.
         :raises ConnectionError: the connection is lost.
         """
         own = self._protocol
         transport = own.transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             raise ConnectionResetError("the service closed the connection")
         behind, own._tail = own._tail, b""
         return transport, behind

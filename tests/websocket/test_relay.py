@@ -192,3 +192,19 @@ def test_a_client_that_reads_nothing_when_the_socket_begins_holds_its_upstream_u
         await play.end()
 
     asyncio.run(run())
+
+
+def test_an_end_that_is_read_together_with_many_frames_comes_behind_them() -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said = frame(PING) * 9000 + close(1000, "bye")
+        upstream = play.relay.upstream
+        upstream.data_received(said)  # as TLS does it, which gives data and end in one go
+        assert not upstream.eof_received()
+        upstream.transport.close()
+        await play.settle()
+        await play.end()
+        assert play.came["client"] == said
+
+    asyncio.run(run())

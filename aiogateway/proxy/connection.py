@@ -116,7 +116,7 @@ class ClientConnection(Receiving):
     @property
     def spoke_early(self) -> bool:
         """Whether something came behind the request that is being answered."""
-        return self._deaf or bool(self._messages)
+        return self._deaf or self.arriving or bool(self._messages)
 
     def hand_over(self) -> asyncio.Transport:
         """The transport, for another protocol that takes over at once.

@@ -168,6 +168,8 @@ class ClientConnection(Receiving):
     def cut_off(self) -> None:
         """End a request in flight: the drain is over."""
         self._cut = "draining"
+        if self.stream is not None:
+            self.stream.end_with(Problem("draining"))  # or it would take this for its client's doing
         self.reset()
 
     async def start(self) -> None:

@@ -77,7 +77,7 @@ class End(asyncio.Protocol):
         frames, other = self.frames, self.other
         self.relay.moved = True
         data = frames.feed(data)
-        if data and other.open:
+        if data and other.open and not other.transport.is_closing():
             other.transport.write(data)
             self.passed += len(data)
         if frames.news:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,3 +209,18 @@ def test_an_end_that_is_read_together_with_many_frames_comes_behind_them() -> No
         assert play.came["client"] == said
 
     asyncio.run(run())
+
+
+def test_a_connection_that_is_closing_is_written_to_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """With TLS it may be that for long before its end is known, and each write would be a warning in the log."""
+
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        play.relay.client.transport.abort()
+        for _ in range(10):
+            play.relay.upstream.data_received(frame(TEXT, b"hello"))
+        await play.end()
+
+    asyncio.run(run())
+    assert not caplog.records

@@ -230,7 +230,8 @@ class ClientConnection(Receiving):
             self._current_request = None
             request.keep_alive = request.keep_alive and payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
-                await self.finish_response(request, answer, None)
+                if (await self.finish_response(request, answer, None))[1]:
+                    return False  # the client is gone
             else:
                 answer.begin(request)
                 await answer.write_eof()

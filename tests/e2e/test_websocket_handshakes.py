@@ -401,7 +401,8 @@ def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gate
         finally:
             gateway.process.send_signal(signal.SIGCONT)
     eventually(lambda: seen.connection.closed is not None, "the upstream's connection is closed")
-    eventually(lambda: f'"path":"{path}"' in gateway.output, "the request is over")
+    eventually(partial(in_log, gateway, path), "the request is over")
+    assert in_log(gateway, path, '"code":"client_closed"')
     assert "Traceback" not in gateway.output
 
 
@@ -411,5 +412,5 @@ def test_a_finished_socket_stands_in_the_access_log_with_101(gateway: Gateway, b
     eventually(partial(in_log, gateway, pair.path), "the socket is logged")
 
 
-def in_log(gateway: Gateway, path: str) -> bool:
-    return any(path in line and "101" in line for line in gateway.output.splitlines())
+def in_log(gateway: Gateway, path: str, told: str = '"status":101') -> bool:
+    return any(f'"{path}"' in line and told in line for line in gateway.output.splitlines())

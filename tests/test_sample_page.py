@@ -140,6 +140,16 @@ def test_an_answer_arrives_word_by_word_with_voice_and_mouth(logged_in: Page) ->
     assert_traced(logged_in, "chat", 200)
 
 
+def test_a_step_does_not_begin_again_before_it_ends(logged_in: Page) -> None:
+    logged_in.click("#chat button.main")
+    expect(logged_in.locator("#chat .events i.token").nth(2)).to_be_visible()
+    logged_in.press("#chat input[name=question]", "Enter")
+    said(logged_in, "chat", "events, each as it came")
+    assert (logged_in.locator("#answer").text_content() or "").count("You asked") == 1
+    expect(logged_in.locator("#chat .events i.done")).to_have_count(1)
+    expect(logged_in.locator("#chat button.main")).to_be_enabled()
+
+
 def test_a_socket_opens_with_the_token_answers_and_closes(logged_in: Page) -> None:
     logged_in.click("#socket [name=open]")
     said(logged_in, "socket", "Open.")

@@ -126,18 +126,16 @@ class ClientConnection(Receiving):
     @property
     def spoke_early(self) -> bool:
         """Whether something came behind the request that is being answered."""
-        return self._deaf or bool(self._messages)
+        return self._deaf or self.arriving or bool(self._messages)
 
-    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
-        """Give what comes from now on to another protocol; answers the transport.
+    def hand_over(self) -> asyncio.Transport:
+        """The transport, for another protocol that takes over at once.
 
         :raises ConnectionResetError: the client is gone.
         """
         transport = self.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
-        transport.set_protocol(protocol)
-        transport.resume_reading()
         return transport
 
     def take_back(self) -> None:
@@ -197,6 +195,8 @@ class ClientConnection(Receiving):
     def cut_off(self) -> None:
         """End a request in flight: the drain is over."""
         self._cut = "draining"
+        if self.stream is not None:
+            self.stream.end_with(Problem("draining"))  # or it would take this for its client's doing
         self.reset()
 
     async def start(self) -> None:
@@ -266,7 +266,8 @@ class ClientConnection(Receiving):
             if request.keep_alive and payload is not EMPTY_PAYLOAD:
                 request.keep_alive = payload.is_eof() and self._may_go_on(request.message)
             if self._upgraded:  # an upgrade that was declined: aiohttp parses what came behind it
-                await self.finish_response(request, answer, None)
+                if (await self.finish_response(request, answer, None))[1]:
+                    return False  # the client is gone
             else:
                 answer.begin(request)
                 await answer.write_eof()

@@ -295,13 +295,13 @@ class Exchange:
         self._established = True
         self._idle = idle
 
-    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
-        """The protocol was switched: give what comes from now on to another one, until this exchange is given up.
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """The protocol was switched: another one takes over at once, until this exchange is given up.
 
-        :returns: the connection's transport, and what came behind the answer's head.
+        :returns: the connection's transport, which may be closing, and what came behind the answer's head.
         :raises ConnectionError: the connection is lost.
         """
-        return self._connection.hand_over(protocol)
+        return self._connection.hand_over()
 
     def read_plainly(self) -> None:
         """The rest of the body is much: spare it the parser, where its length is known."""

@@ -130,6 +130,7 @@ class Receiving(RequestHandler):
                 # aiohttp loses what stands behind an upgrade that it doesn't know, such as `h2c`, in the packet in
                 # which that request ends.
                 self.closing = True
+                self._deaf = messages[-1][1].is_eof()
         elif self._head_deadline is None:
             if in_body:
                 # More than the body's end came; the end of one in chunks looks like that of a head.

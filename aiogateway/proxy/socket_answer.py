@@ -60,9 +60,8 @@ class SocketAnswer(Response):
         bounds = Bounds(route.ws_max_message, route.ws_rate, self._deadlines.clock)
         self._relay = relay = Relay(bounds, self._deadlines, idle=self._idle)
         try:
-            upstream, early = exchange.hand_over(relay.upstream)
-            request.write(b"%b%b\r\n\r\n" % (status_line(self.status), b"\r\n".join(self.lines)))
-            client = connection.hand_over(relay.client)
+            client = connection.hand_over()
+            upstream, early = exchange.hand_over()
         except ConnectionError:
             exchange.abort()
             request.abort()
@@ -70,7 +69,8 @@ class SocketAnswer(Response):
         self._sockets.active += 1
         connection.stream = self
         try:
-            relay.start(client, upstream, early)
+            head = b"%b%b\r\n\r\n" % (status_line(self.status), b"\r\n".join(self.lines))
+            relay.start(client, upstream, head, early)
             await relay.over
         finally:
             connection.stream = None

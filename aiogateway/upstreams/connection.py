@@ -317,18 +317,16 @@ class UpstreamConnection:
         if (transport := protocol.transport) is not None and not transport.is_closing():
             transport.resume_reading()
 
-    def hand_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
-        """Give what comes from now on to another protocol.
+    def hand_over(self) -> tuple[asyncio.Transport, bytes]:
+        """For another protocol, which takes over at once.
 
-        :returns: the transport, and what came behind the answer's head.
+        :returns: the transport, which may be closing, and what came behind the answer's head.
         :raises ConnectionError: the connection is lost.
         """
         own = self._protocol
         transport = own.transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             raise ConnectionResetError("the service closed the connection")
-        transport.set_protocol(protocol)
-        transport.resume_reading()
         behind, own._tail = own._tail, b""
         return transport, behind
 

@@ -38,6 +38,7 @@ class End(asyncio.Protocol):
 
     __slots__ = (
         "_ended",
+        "_ending",
         "_finished",
         "_parting",
         "_shut",
@@ -65,6 +66,7 @@ class End(asyncio.Protocol):
         self.lost = False
         self.passed = 0
         self._ended = False
+        self._ending = False
         self._finished = False
         self._shut = False
         self._parting = b""
@@ -75,24 +77,29 @@ class End(asyncio.Protocol):
         frames, other = self.frames, self.other
         self.relay.moved = True
         data = frames.feed(data)
-        if data and other.open:
+        if data and other.open and not other.transport.is_closing():
             other.transport.write(data)
             self.passed += len(data)
         if frames.news:
             frames.news = False
             self.relay.notice(self)
         if frames.rest:
-            self.transport.pause_reading()
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
             self.relay.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         """Read on once there is room at the other end, what came already before anything else."""
-        if self.transport.is_closing() or self.other.full or self._finished:
+        if self.other.full or self._finished:
             return
         if self.frames.rest:
             data, self.frames.rest = self.frames.rest, b""
             self.data_received(data)
-        if not self.frames.rest and not self.other.full:
+        if self.frames.rest or self.other.full:
+            return
+        if self._ending:
+            self._end()
+        elif not self.transport.is_closing():
             self.transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -113,15 +120,19 @@ class End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost, self.open = True, False
         self._end()
-        if self.other.told:
-            self.other.finish()  # nobody is left for what it may still say
         self.relay.check_over()
 
     def _end(self) -> None:
+        """The peer is gone: act on that once all that came before is read. TLS gives both in one go."""
+        self._ending = True
+        if self.frames.rest:
+            return
         if not self._ended:
             self._ended = True
             self.open = self.open and self.frames.close is not None
             self.relay.ended(self)
+        if self.lost and self.other.told:
+            self.other.finish()  # nobody is left for what it may still say
 
     def part(self, parting: bytes) -> None:
         """Say a Close of the gateway's own, as soon as what goes out here ends between two frames."""
@@ -148,11 +159,11 @@ class End(asyncio.Protocol):
         if self._finished or self.lost or self.transport.is_closing():
             return
         self._finished = True
+        self.frames.rest = b""
         if self._ended or not self.transport.can_write_eof():
             self.transport.close()
         else:
             self.shut()
-            self.frames.rest = b""
             self.transport.resume_reading()  # for its end; whatever comes before that goes nowhere
 
     def shut(self) -> None:
@@ -184,15 +195,23 @@ class Relay:
         self._quiet = 0
         self._closing = False
 
-    def start(self, client: asyncio.Transport, upstream: asyncio.Transport, early: bytes) -> None:
+    def start(self, client: asyncio.Transport, upstream: asyncio.Transport, head: bytes, early: bytes) -> None:
         """Begin, over connections whose protocols the ends are from now on.
 
+        :param head: of the answer that lets the client begin; whether that is too much for now is the ends' business.
         :param early: what came of the upstream before.
         """
-        self.client.transport, self.upstream.transport = client, upstream
         self._deadline: Deadline = self._deadlines.after(self._idle / LOOKS, self._look)
+        self.client.transport, self.upstream.transport = client, upstream
+        gone = upstream.is_closing()  # with TLS an end may come in one go with what was said before it
+        for end in (self.client,) if gone else (self.client, self.upstream):
+            end.transport.set_protocol(end)
+            end.transport.resume_reading()
+        client.write(head)
         if early:
             self.upstream.data_received(early)
+        if gone:
+            self.upstream.connection_lost(None)
 
     def _look(self) -> None:
         """See whether anything came of late: a deadline for every message would cost more than the message."""

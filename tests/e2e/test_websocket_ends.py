@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -96,3 +97,13 @@ def test_a_drain_closes_sockets_with_1001_and_waits_for_their_answers(config: Pa
                 each.client.leave()
                 each.upstream.leave()
         gateway.ended()
+
+
+def test_a_socket_that_is_cut_off_is_not_logged_as_its_clients_doing(config: Path, backend: Backend) -> None:
+    with running(config) as gateway, opened(gateway, backend) as pair:
+        gateway.process.send_signal(signal.SIGTERM)
+        eventually(lambda: '"draining"' in gateway.output, "the drain has begun")
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.ended()
+        (line,) = (json.loads(line) for line in gateway.output.splitlines() if pair.path in line)
+        assert (line["code"], line["ended_by"]) == ("draining", "gateway")

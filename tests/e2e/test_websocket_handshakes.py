@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -211,15 +212,47 @@ def test_a_switch_that_a_plain_request_did_not_ask_for_is_a_502(gateway: Gateway
     assert_problem(gateway.get(path), "upstream_bad_response", 502)
 
 
-def test_a_client_that_speaks_before_it_is_answered_is_refused(gateway: Gateway, backend: Backend) -> None:
+SPELLED = {"alone": UPGRADE, "beside another protocol": "Upgrade: h2c, websocket"}
+
+
+@pytest.mark.parametrize("upgrade", SPELLED.values(), ids=SPELLED)
+def test_a_client_that_speaks_before_it_is_answered_is_refused(
+    gateway: Gateway, backend: Backend, upgrade: str
+) -> None:
     """RFC 6455 section 4.1: and what it said may be a request that was hidden there."""
     path = backend.serve(switching(), under="/ws")
-    early = request("GET", path, *FIELDS) + request("GET", "/plain/hidden")
+    early = request("GET", path, CONNECTION, upgrade, VERSION, KEY_LINE) + request("GET", "/plain/hidden")
     with gateway.client() as client:
         client.send(early)
         assert_problem(client.read(), "bad_request", 400, "client")
         assert client.wire.ended()
     assert not backend.seen("/plain/hidden")
+
+
+@pytest.mark.parametrize("upgrade", SPELLED.values(), ids=SPELLED)
+def test_a_client_that_speaks_while_it_waits_for_its_answer_is_refused(
+    gateway: Gateway, backend: Backend, upgrade: str
+) -> None:
+    """Half of what may be a request, of which the other half would be taken for frames."""
+    agrees, has_agreed = threading.Event(), threading.Event()
+
+    def answer(peer: Peer) -> None:
+        peer.wait(agrees)
+        peer.send(switching())
+        has_agreed.set()
+
+    path = backend.serve(answer, under="/ws")
+    with gateway.client() as client:
+        client.send(request("GET", path, CONNECTION, upgrade, VERSION, KEY_LINE))
+        backend.wait_for(path)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            client.send(request("GET", "/plain/hidden")[:-4])
+            agrees.set()
+            assert has_agreed.wait(5)
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+        assert_problem(client.read(), "bad_request", 400, "client")
 
 
 TOKENS = {
@@ -347,11 +380,37 @@ def test_a_client_that_leaves_during_its_handshake_frees_the_upstream(gateway: G
     assert left.wait(5)
 
 
+def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gateway, backend: Backend) -> None:
+    agrees, has_agreed = threading.Event(), threading.Event()
+
+    def answer(peer: Peer) -> None:
+        peer.wait(agrees)
+        peer.send(switching())
+        has_agreed.set()
+        peer.left()
+
+    path = backend.serve(answer, under="/ws")
+    with gateway.client() as client:
+        client.send(request("GET", path, *FIELDS))
+        seen = backend.wait_for(path)
+        gateway.process.send_signal(signal.SIGSTOP)
+        try:
+            agrees.set()
+            assert has_agreed.wait(5)
+            client.wire.sock.close()
+        finally:
+            gateway.process.send_signal(signal.SIGCONT)
+    eventually(lambda: seen.connection.closed is not None, "the upstream's connection is closed")
+    eventually(partial(in_log, gateway, path), "the request is over")
+    assert in_log(gateway, path, '"code":"client_closed"')
+    assert "Traceback" not in gateway.output
+
+
 def test_a_finished_socket_stands_in_the_access_log_with_101(gateway: Gateway, backend: Backend) -> None:
     with opened(gateway, backend) as pair:
         pair.pass_on(frame(TEXT, b"12345", mask=MASK), to_client=False)
     eventually(partial(in_log, gateway, pair.path), "the socket is logged")
 
 
-def in_log(gateway: Gateway, path: str) -> bool:
-    return any(path in line and "101" in line for line in gateway.output.splitlines())
+def in_log(gateway: Gateway, path: str, told: str = '"status":101') -> bool:
+    return any(f'"{path}"' in line and told in line for line in gateway.output.splitlines())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 import trustme
 
-from .harness import Backend, Gateway, Wire, eventually, request, running, write_table
+from .harness import Backend, Gateway, Peer, Wire, eventually, request, running, write_table
 from .harness.guards import samples
-from .harness.sockets import BINARY, FIELDS, MASK, TEXT, Holding, Pair, Side, close, frame, switching
+from .harness.sockets import BINARY, FIELDS, MASK, PING, TEXT, Holding, Pair, Side, close, frame, switching
 
 ROUTES = """
 [[route]]
@@ -94,3 +96,49 @@ def test_an_upstream_that_dies_is_told_of(pair: Pair) -> None:
 def test_silence_ends_both(pair: Pair) -> None:
     assert pair.client.take_close()[0] == 1001
     assert pair.upstream.take_close()[0] == 1001
+
+
+MANY = frame(PING) * 9000
+LAST_WORDS = {"with its 101": (b"", MANY + close(4401, "no")), "later": (MANY, close(4401, "no"))}
+
+
+@pytest.mark.parametrize(("first", "last"), LAST_WORDS.values(), ids=LAST_WORDS)
+def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same_go(
+    secure: Gateway, authority: trustme.CA, tls_backend: Backend, first: bytes, last: bytes
+) -> None:
+    """A close of TLS is data to the kernel: the gateway stands still until it stands behind the frames."""
+    begun, go_on, said = threading.Event(), threading.Event(), threading.Event()
+    whole = switching() + first + last
+    early = b"" if not first else switching()
+
+    def answer(peer: Peer) -> None:
+        peer.send(early)
+        begun.set()
+        peer.wait(go_on)
+        peer.send(whole[len(early) :])
+        peer.end_tls()
+        said.set()
+        peer.left()
+
+    path = tls_backend.serve(answer, under="/ws")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        contextlib.closing(socket.create_connection(("127.0.0.1", secure.port), timeout=10)) as plain,
+        context.wrap_socket(plain, server_hostname="gateway.test") as sock,
+    ):
+        wire = Wire(sock)
+        sock.sendall(request("GET", path, *FIELDS))
+        assert begun.wait(5)
+        if early:
+            wire.head()
+        secure.process.send_signal(signal.SIGSTOP)
+        try:
+            go_on.set()
+            assert said.wait(5)
+        finally:
+            secure.process.send_signal(signal.SIGCONT)
+        if not early:
+            wire.head()
+        assert wire.body("close").data == first + last
+    eventually(partial(all_closed, secure), "no socket is open")

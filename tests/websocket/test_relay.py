@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,17 +38,16 @@ class Play:
         self.far: dict[str, socket.socket] = {}
         self.ended: set[str] = set()
 
-    async def begin(self) -> None:
+    async def begin(self, head: bytes = b"") -> None:
         loop = asyncio.get_running_loop()
         transports: list[asyncio.Transport] = []
-        for way, end in zip(WAYS, (self.relay.client, self.relay.upstream), strict=True):
+        for way in WAYS:
             near, self.far[way] = socket.socketpair()
             self.far[way].setblocking(False)
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
-            transport.set_protocol(end)
             transports.append(transport)
         client, upstream = transports
-        self.relay.start(client, upstream, b"")
+        self.relay.start(client, upstream, head, b"")
 
     async def settle(self) -> None:
         """Let everything that is on its way arrive."""
@@ -174,3 +175,52 @@ def test_nothing_is_made_up_or_swapped_and_everything_ends(steps: list[tuple[str
             assert_honest(play.came[way], play.sent[OTHER[way]])
 
     asyncio.run(run())
+
+
+def test_a_client_that_reads_nothing_when_the_socket_begins_holds_its_upstream_up() -> None:
+    """What it asked for before may stand unread, so that the head of its 101 is too much already."""
+
+    async def run() -> None:
+        play = Play()
+        await play.begin(b"x" * (8 << 20))
+        for _ in range(8):
+            with contextlib.suppress(BlockingIOError):
+                play.far["upstream"].sendall(frame(BINARY, bytes(4 << 20)))
+            for _ in range(16):
+                await asyncio.sleep(0)
+        assert play.relay.upstream.passed == 0
+        play.far["client"].close()
+        await play.end()
+
+    asyncio.run(run())
+
+
+def test_an_end_that_is_read_together_with_many_frames_comes_behind_them() -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said = frame(PING) * 9000 + close(1000, "bye")
+        upstream = play.relay.upstream
+        upstream.data_received(said)  # as TLS does it, which gives data and end in one go
+        assert not upstream.eof_received()
+        upstream.transport.close()
+        await play.settle()
+        await play.end()
+        assert play.came["client"] == said
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_is_closing_is_written_to_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """With TLS it may be that for long before its end is known, and each write would be a warning in the log."""
+
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        play.relay.client.transport.abort()
+        for _ in range(10):
+            play.relay.upstream.data_received(frame(TEXT, b"hello"))
+        await play.end()
+
+    asyncio.run(run())
+    assert not caplog.records

@@ -139,8 +139,10 @@ export function say(card, text, kind = "", more = "") {
   card.classList.toggle("done", kind === "good");
 }
 
-/** Run a step's work with its buttons as they must be; what goes wrong is told in the card. */
+/** Run a step's work, which can't begin again before it ends; what goes wrong is told in the card. */
 export async function step(card, work) {
+  const begin = card.querySelector("form button.main");
+  if (begin) begin.disabled = true;
   say(card, "Working…");
   try {
     await work();
@@ -150,4 +152,5 @@ export async function step(card, work) {
     else if (error instanceof Refused) say(card, `${error.status}: ${error.message}.${wait}`.replace("..", "."), "bad", error.code);
     else say(card, error.message, "bad");
   }
+  if (begin) begin.disabled = false;
 }

@@ -102,6 +102,14 @@ class Peer:
         """End the sending side only."""
         self._sock.shutdown(socket.SHUT_WR)
 
+    def end_tls(self) -> None:
+        """Say that nothing more comes, in TLS (RFC 8446 section 6.1), without waiting for the peer to say the same."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            raise TypeError("the connection has no TLS")
+        self._sock.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._sock.unwrap()
+
     def reset(self) -> None:
         """Close with a RST."""
         self.closed = True

@@ -6,6 +6,7 @@ needs it, so that `--help` is quick. A fault of the configuration is a list of l
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -46,6 +47,7 @@ def _overrides(**options: str | None) -> dict[str, str]:
 @click.version_option(__version__, prog_name="aiogateway")
 def main() -> None:
     """aiogateway: one public HTTP entry to many services."""
+    gc.disable()  # what a command loads stays, so that looking for garbage meanwhile only costs; a server enables it
 
 
 @main.command()

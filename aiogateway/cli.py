@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -50,6 +51,14 @@ def main() -> None:
     gc.disable()  # what a command loads stays, so that looking for garbage meanwhile only costs; a server enables it
 
 
+def _without_rich() -> None:
+    """Load structlog as where rich is missing: it would load that, 3 MiB, for tracebacks that nobody asks for."""
+    sys.modules["rich"] = cast(ModuleType, None)  # an import of it fails then
+    import structlog  # noqa: F401
+
+    del sys.modules["rich"]
+
+
 @main.command()
 @click.option("--host", help="Public listener (GATEWAY_HOST).")
 @click.option("--port", metavar="PORT", help="Public listener (GATEWAY_PORT).")
@@ -61,6 +70,7 @@ def serve(**options: str | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     import functools
 
+    _without_rich()
     from aiogateway import workers
     from aiogateway.routes import configure
 
@@ -71,6 +81,7 @@ def serve(**options: str | None) -> None:
 @main.command()
 def demo() -> None:
     """Run the gateway with stand-ins for every upstream, on loopback."""
+    _without_rich()
     from aiogateway.demo import command
 
     with _told():

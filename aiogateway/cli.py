@@ -6,12 +6,14 @@ needs it, so that `--help` is quick. A fault of the configuration is a list of l
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -46,6 +48,15 @@ def _overrides(**options: str | None) -> dict[str, str]:
 @click.version_option(__version__, prog_name="aiogateway")
 def main() -> None:
     """aiogateway: one public HTTP entry to many services."""
+    gc.disable()  # what a command loads stays, so that looking for garbage meanwhile only costs; a server enables it
+
+
+def _without_rich() -> None:
+    """Load structlog as where rich is missing: it would load that, 3 MiB, for tracebacks that nobody asks for."""
+    sys.modules["rich"] = cast(ModuleType, None)  # an import of it fails then
+    import structlog  # noqa: F401
+
+    del sys.modules["rich"]
 
 
 @main.command()
@@ -59,6 +70,7 @@ def serve(**options: str | None) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
     import functools
 
+    _without_rich()
     from aiogateway import workers
     from aiogateway.routes import configure
 
@@ -69,6 +81,7 @@ def serve(**options: str | None) -> None:
 @main.command()
 def demo() -> None:
     """Run the gateway with stand-ins for every upstream, on loopback."""
+    _without_rich()
     from aiogateway.demo import command
 
     with _told():

@@ -131,6 +131,7 @@ def _tune(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    gc.enable()  # the command line put it off
 
 
 @dataclass(frozen=True, slots=True)

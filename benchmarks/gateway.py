@@ -67,11 +67,11 @@ def table(routes: int = ROUTES) -> list[tuple[str, str, str]]:
     return [*others[:middle], *BENCHMARKED, *others[middle:]]
 
 
-def write_table(folder: Path, backend: int, guards: bool) -> None:
-    """Write `upstreams.toml` and `routes/bench.toml` into `folder`, all routes to 127.0.0.1:`backend`."""
+def write_table(folder: Path, backend: int, guards: bool, routes: int = ROUTES) -> None:
+    """Write `upstreams.toml` and `routes/bench.toml` into `folder`, `routes` routes to 127.0.0.1:`backend`."""
     (folder / "routes").mkdir(parents=True)
     (folder / "upstreams.toml").write_text(f'[bench]\nurl = "http://127.0.0.1:{backend}"\n')
-    entries = (f'\n[[route]]\npath = "{path}"\nmethods = ["{method}"]\n{more}' for path, method, more in table())
+    entries = (f'\n[[route]]\npath = "{path}"\nmethods = ["{method}"]\n{more}' for path, method, more in table(routes))
     (folder / "routes" / "bench.toml").write_text('upstream = "bench"\n' + DEFAULTS[guards] + "".join(entries))
 
 

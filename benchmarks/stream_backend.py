@@ -74,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
             )
             self._send()
         elif target.startswith(EVENTS):
-            self._events = asyncio.get_running_loop().create_task(self._send_events())
+            self._events = asyncio.get_running_loop().create_task(self._send_events(target))
         elif method == "POST" and "content-length" not in fields:
             self._answer(b"{}", b"411 Length Required")
         else:
@@ -99,11 +99,15 @@ class Connection(asyncio.BufferedProtocol):
             self._send_left -= size
             self._transport.write(BLOCK if size == BUFFER_BYTES else BLOCK[:size])
 
-    async def _send_events(self) -> None:
-        """Each event carries the clock at which it was written; the system's monotonic clock is one for all."""
+    async def _send_events(self, target: str) -> None:
+        """Each event carries the clock at which it was written; the system's monotonic clock is one for all.
+
+        :param target: may name other seconds between events, `?gap=3`.
+        """
+        gap = float(target.partition("gap=")[2] or EVENT_GAP_SECONDS)
         self._transport.write(OPEN_STREAM)
         for _ in range(EVENT_COUNT):
-            await asyncio.sleep(EVENT_GAP_SECONDS)
+            await asyncio.sleep(gap)
             event = b"data: %d\n\n" % time.monotonic_ns()
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
         self._transport.write(b"0\r\n\r\n")

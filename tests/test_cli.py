@@ -45,6 +45,12 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     assert loaded.stdout.strip() == ""
 
 
+def test_a_server_loads_no_rich() -> None:
+    loaded = run("serve", "--port", "none", PYTHONPROFILEIMPORTTIME="1").stderr
+    assert "aiogateway.serving\n" in loaded
+    assert "rich.console" not in loaded
+
+
 def test_the_version_is_printed() -> None:
     assert __version__ in lines_of("--version")[0]
 

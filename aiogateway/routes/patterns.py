@@ -56,8 +56,8 @@ def parse(pattern: str) -> tuple[Segment, ...]:
     texts = pattern[1:].split("/")
     if "" in texts[:-1]:
         raise ValueError("must not have an empty segment (//)")
-    segments = tuple(_segment(text, last=index == len(texts) - 1) for index, text in enumerate(texts))
-    names = [segment.name for segment in segments if segment.name]
+    segments = (*[_segment(text, last=False) for text in texts[:-1]], _segment(texts[-1], last=True))
+    names = names_of(segments)
     if len(set(names)) < len(names):
         raise ValueError("names a parameter twice")
     return segments
@@ -81,7 +81,7 @@ def _segment(text: str, *, last: bool) -> Segment:
 
 def names_of(segments: tuple[Segment, ...]) -> tuple[str, ...]:
     """The parameters of a pattern, from left to right."""
-    return tuple(segment.name for segment in segments if segment.name)
+    return tuple([segment.name for segment in segments if segment.name])
 
 
 def shape_of(segments: tuple[Segment, ...]) -> Shape:
@@ -173,6 +173,14 @@ class _Leaf(NamedTuple, Generic[T]):
     value: T
 
 
+def _child(children: dict[str, _Node[T]], text: str) -> _Node[T]:
+    """The one under a text, made if need be: most are there already, and one for nothing costs more than the look."""
+    child = children.get(text)
+    if child is None:
+        child = children[text] = _Node()
+    return child
+
+
 class Trie(Generic[T]):
     """Patterns by segment. A search visits a node at most once, so its time is bound by the patterns it can meet."""
 
@@ -188,11 +196,11 @@ class Trie(Generic[T]):
                 node.tail = leaf
                 return
             if kind is Kind.LITERAL:
-                node = node.literals.setdefault(text, _Node())
+                node = _child(node.literals, text)
             elif kind is Kind.PREFIX:
                 if len(text) not in node.lengths:
                     node.lengths = sorted((*node.lengths, len(text)), reverse=True)
-                node = node.prefixes.setdefault(text, _Node())
+                node = _child(node.prefixes, text)
             else:
                 node.parameter = node = node.parameter or _Node()
         node.leaf = leaf

@@ -253,8 +253,8 @@ class Table:
 
 def _lax_pattern(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """A pattern as lax readings are compared with it: without case, and without a slash at its end."""
-    lax = [segment._replace(text=fold(segment.text)) for segment in segments]
-    return tuple(segment for segment in lax if segment.text or segment.kind is not Kind.LITERAL)
+    lax = [Segment(kind, fold(text), name) for kind, text, name in segments]
+    return tuple([segment for segment in lax if segment.text or segment.kind is not Kind.LITERAL])
 
 
 def _endpoint(routes: list[Route]) -> Endpoint:

@@ -230,6 +230,7 @@ class ClientConnection(Receiving):
                 if not await self._answer(message, payload, cast(Handler, manager.request_handler)):
                     manager.requests_count += 1  # those after which the connection ends
                     break
+                del message  # an idle connection holds no head
                 in_a_row += 1
                 if in_a_row >= IN_A_ROW:
                     in_a_row = 0

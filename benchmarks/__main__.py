@@ -13,10 +13,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import figures, machine, picture, processes, report, scenarios
+from benchmarks import figures, footprint, machine, picture, processes, report, scenarios
 from benchmarks.backend import Backends, backends
 from benchmarks.contenders import CONTENDERS, Contender, started
 from benchmarks.results import Results, Sample
+
+
+# The group of what is measured beside throughput.
+FOOTPRINT = "footprint"
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -39,7 +43,7 @@ def _counts(text: str) -> list[int]:
 
 def options(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; argparse exits 2 on what it does not know."""
-    groups = scenarios.GROUPS
+    groups = (*scenarios.GROUPS, FOOTPRINT)
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the gateway beside other proxies.")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that all runs, proves little")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3; with --quick 1)")
@@ -116,8 +120,11 @@ def main(argv: Sequence[str]) -> int:
         given.json.write_text(text + "\n")
     if given.picture:
         picture.draw(results, run.scenarios, here, given.picture)
-    missed = given.check and any(verdict.met is False for verdict in verdicts)
-    return int(missed or any(sample.fault for sample in results.samples))
+    missed = any(verdict.met is False for verdict in verdicts)
+    if FOOTPRINT in given.scenarios and not given.quick:
+        print()
+        missed |= footprint.show()
+    return int((given.check and missed) or any(sample.fault for sample in results.samples))
 
 
 if __name__ == "__main__":

@@ -180,8 +180,8 @@ def _starlette(folder: Path, ports: Ports) -> Launch:
 CONTENDERS = {
     row.key: row
     for row in (
-        Contender("gateway", "aiogateway", sys.executable, _bare_gateway),
-        Contender("guarded", "aiogateway, guards on", sys.executable, _guarded_gateway),
+        Contender("guarded", "aiogateway", sys.executable, _guarded_gateway),
+        Contender("gateway", "aiogateway, guards off", sys.executable, _bare_gateway),
         Contender("nginx", "nginx", "nginx", _nginx),
         Contender("haproxy", "HAProxy", "haproxy", _haproxy),
         Contender("caddy", "Caddy, bare", "caddy", _caddy_bare),

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,22 +245,36 @@ PARTS: Final[Mapping[str, Callable[[Bench], Iterator[Figure]]]] = {
 }
 
 
+def take(parts: Sequence[str] = tuple(PARTS)) -> Iterator[Figure]:
+    """The figures of some parts, one after the other."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    ours, theirs = processes.cores()
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {int(core) for core in theirs.split(",")})
+    try:
+        with tempfile.TemporaryDirectory() as folder, backends(Path(folder) / "backend", theirs) as ports:
+            for part in parts:
+                yield from PARTS[part](Bench(Path(folder), ports, ours, theirs, f"{ours},{theirs}"))
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def show(parts: Sequence[str] = tuple(PARTS)) -> bool:
+    """Measure and print; whether a figure was missed."""
+    missed = False
+    print(f"{'figure':64} {'bound':>7} {'measured':>9}")
+    for figure in take(parts):
+        print(figure, flush=True)
+        missed |= figure.measured > figure.at_most
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit 1 when a figure is missed")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="parts to measure")
     wanted = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    ours, theirs = processes.cores()
-    os.sched_setaffinity(0, {int(core) for core in theirs.split(",")})
-    missed = False
-    print(f"{'figure':64} {'bound':>7} {'measured':>9}")
-    with tempfile.TemporaryDirectory() as folder, backends(Path(folder) / "backend", theirs) as ports:
-        for part in wanted.only:
-            for figure in PARTS[part](Bench(Path(folder), ports, ours, theirs, f"{ours},{theirs}")):
-                print(figure, flush=True)
-                missed |= figure.measured > figure.at_most
-    return int(wanted.check and missed)
+    return int(show(wanted.only) and wanted.check)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ class Load:
     p99_ms: float
 
 
-def script(request: Request) -> str:
-    """The Lua script that makes wrk send `request`."""
+def script(request: Request, pause_ms: int = 0) -> str:
+    """The Lua script that makes wrk send `request`, on each connection after a pause of that many ms on average."""
     fields = "".join(f"wrk.headers[{_lua(name)}] = {_lua(value)}\n" for name, value in request.headers().items())
     body = f"wrk.body = {_lua(request.body.decode())}\n" if request.body else ""
-    return f"wrk.method = {_lua(request.method)}\nwrk.path = {_lua(request.path)}\n{fields}{body}{DONE}"
+    pause = f"function delay() return math.random(0, {2 * pause_ms}) end\n" if pause_ms else ""
+    return f"wrk.method = {_lua(request.method)}\nwrk.path = {_lua(request.path)}\n{fields}{body}{pause}{DONE}"
 
 
 def _lua(text: str) -> str:

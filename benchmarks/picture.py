@@ -65,7 +65,13 @@ def _bars(ax: Axes, scenario: Scenario, measure: str, bars: dict[str, float]) ->
     limit = max(bars[keys[1]], 0.0) * CLIP
     for place, key in enumerate(keys):
         cut = bars[key] > limit
-        ax.barh(place, min(bars[key], limit), color=COLOURS[key == "gateway"], hatch="//" if cut else "", height=0.7)
+        ax.barh(
+            place,
+            min(bars[key], limit),
+            color=COLOURS[key in ("gateway", "guarded")],
+            hatch="//" if cut else "",
+            height=0.7,
+        )
         label = f" {bars[key]:,.{digits}f}" + (" (bar cut)" if cut else "")
         ax.text(max(min(bars[key], limit), 0), place, label, va="center", fontsize=9, color=INK)
     ax.set_yticks(range(len(keys)), [CONTENDERS[key].title for key in keys], fontsize=9, color=INK)

@@ -25,6 +25,7 @@ class Column:
 
 COLUMNS = (
     Column("rps", "requests/s", 0),
+    Column("share", "of the highest", 2),
     Column("p50_ms", "p50 ms", 2),
     Column("p99_ms", "p99 ms", 2),
     Column("added_p50_ms", "added p50 ms", 3, True),

@@ -59,11 +59,6 @@ class Results:
         above, below = self._by_ref.get(ref, {}), self._by_ref.get(base, {})
         return _spread([above[turn] / below[turn] for turn in above.keys() & below.keys() if below[turn]])
 
-    def difference(self, ref: Ref, less: Ref) -> Spread | None:
-        """`ref` less another, in each round that has both."""
-        more, taken = self._by_ref.get(ref, {}), self._by_ref.get(less, {})
-        return _spread([more[turn] - taken[turn] for turn in more.keys() & taken.keys()])
-
     def measures(self) -> list[Ref]:
         """Everything measured, in order of first appearance."""
         return list(self._by_ref)

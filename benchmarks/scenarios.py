@@ -1,9 +1,9 @@
 """What is measured: a table of scenarios, and one way to measure each kind.
 
 A new scenario is a row; a new kind is a function from (scenario, turn) to named values. Values and their units:
-`rps` requests/s, `p50_ms` `p99_ms` `added_p50_ms` ms, `cpu_us` CPU µs of the proxy a request, `cpu_s_gib` CPU seconds
-of it a GiB, `gib_s` GiB/s, `peak_mib` peak memory in MiB, `growth_mib` that less what was held before, `first_event_ms`
-and `later_event_ms` ms.
+`rps` requests/s, `share` that over the highest, `p50_ms` `p99_ms` `added_p50_ms` ms, `cpu_us` CPU µs of the proxy a
+request, `cpu_s_gib` CPU seconds of it a GiB, `gib_s` GiB/s, `peak_mib` peak memory in MiB, `growth_mib` that less what
+was held before, `first_event_ms` and `later_event_ms` ms.
 """
 
 from __future__ import annotations
@@ -86,6 +86,21 @@ def measure_requests(scenario: Scenario, turn: Turn) -> dict[str, float]:
     }
 
 
+def measure_half(scenario: Scenario, turn: Turn) -> dict[str, float]:
+    """wrk at about half of the rate that the same number of connections reach at full speed."""
+    assert scenario.request is not None
+    lua = turn.folder / f"{scenario.key}.lua"
+    lua.write_text(load.script(scenario.request))
+    load.run(turn.port, lua, scenario.connections, turn.pace.warm_seconds, turn.core)
+    full = load.run(turn.port, lua, scenario.connections, turn.pace.warm_seconds, turn.core)
+    pause = scenario.connections / (full.requests / full.seconds / 2) * 1000
+    lua.write_text(load.script(scenario.request, round(pause)))
+    processes.settle(turn.pid)
+    seen = load.run(turn.port, lua, scenario.connections, turn.pace.seconds, turn.core)
+    share = seen.requests / seen.seconds / (full.requests / full.seconds)
+    return {"rps": seen.requests / seen.seconds, "share": share, "p50_ms": seen.p50_ms, "p99_ms": seen.p99_ms}
+
+
 def _client(turn: Turn, command: str, *numbers: int) -> dict[str, float]:
     argv = [sys.executable, "-m", "benchmarks.client", command, *map(str, numbers)]
     values: dict[str, float] = json.loads(processes.call(argv, turn.core, CLIENT_SECONDS))
@@ -139,14 +154,19 @@ LOADED = (
     Scenario("get", "get", "small GET", measure_requests, "answers", traffic.SMALL_GET),
     Scenario("form", "form", "form POST", measure_requests, "answers", traffic.FORM_POST),
     Scenario("large", "large", "300 KB answer", measure_requests, "answers", traffic.LARGE_GET),
+    Scenario("plain", "plain", "300 KB answer, taken plain", measure_requests, "answers", traffic.PLAIN_GET),
+)
+HALF = Scenario(
+    "half", "half", "small GET, half the highest rate, 32 connections", measure_half, "answers", traffic.SMALL_GET, 32
 )
 OTHERS = (
+    HALF,
     Scenario("latency", "latency", "small GET, one connection", measure_latency, "answers"),
     Scenario("upload", "upload", "upload", measure_upload, "stream"),
     Scenario("download", "download", "download", measure_download, "stream"),
     Scenario("events", "events", "first event of a stream", measure_events, "stream"),
-    Scenario("huge", "memory", "huge upload", measure_huge, "stream", only=("gateway",)),
-    Scenario("parallel", "memory", "64 uploads at once", measure_parallel, "stream", connections=64, only=("gateway",)),
+    Scenario("huge", "memory", "huge upload", measure_huge, "stream", only=("guarded",)),
+    Scenario("parallel", "memory", "64 uploads at once", measure_parallel, "stream", connections=64, only=("guarded",)),
 )
 GROUPS = tuple(dict.fromkeys(row.group for row in (*LOADED, *OTHERS)))
 

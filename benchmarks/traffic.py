@@ -65,17 +65,22 @@ def browser_headers() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Request:
-    """One request: what a browser sends, with a body of `body`, or of `length` bytes that the sender makes up."""
+    """One request: what a browser sends, with a body of `body`, or of `length` bytes that the sender makes up.
+
+    `without` names a field that it leaves out.
+    """
 
     method: str
     path: str
     body: bytes = b""
     content_type: str = ""
     length: int | None = None
+    without: str = ""
 
     def headers(self) -> dict[str, str]:
         """All fields but Content-Length, in sending order."""
-        return browser_headers() | ({"Content-Type": self.content_type} if self.content_type else {})
+        fields = browser_headers() | ({"Content-Type": self.content_type} if self.content_type else {})
+        return {name: value for name, value in fields.items() if name != self.without}
 
     def head(self) -> bytes:
         """The bytes of request line and headers."""
@@ -95,6 +100,8 @@ FORM_POST = Request(
     "application/x-www-form-urlencoded",
 )
 LARGE_GET = Request("GET", LARGE)
+# Of a client that takes no content coding: who encodes does nothing for it.
+PLAIN_GET = Request("GET", LARGE, without="Accept-Encoding")
 EVENTS_GET = Request("GET", EVENTS)
 
 

@@ -18,7 +18,6 @@ from benchmarks.backend import Backends, backends
 from benchmarks.contenders import CONTENDERS, Contender, started
 from benchmarks.results import Results, Sample
 
-
 # The group of what is measured beside throughput.
 FOOTPRINT = "footprint"
 

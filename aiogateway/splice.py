@@ -175,6 +175,10 @@ class Splice:
         except BlockingIOError:
             self._wait(self._taking, self._sink)
             return False
+        except ConnectionError:
+            raise
+        except OSError as exc:
+            raise ConnectionResetError("the connection is lost") from exc
         self._taking.book(0.0, count)
         return True
 
@@ -186,21 +190,23 @@ class Splice:
         watch(descriptor, self._resume)
 
     def _resume(self) -> None:
-        self._ready()
+        side = self._awaited
+        if side is not None and not self._ready() and not self._done.done():
+            self._done.set_exception(side.exhausted())
         self._turn()
 
-    def _ready(self) -> None:
-        """Nobody is waited for any more."""
+    def _ready(self) -> bool:
+        """Nobody is waited for any more; whether whoever was kept up what it has to."""
         side, self._awaited = self._awaited, None
         if side is None:
-            return
+            return True
         if self._deadline is not None:
             self._deadline.cancel()
         if side is self._giving:
             self._loop.remove_reader(self._source)
         else:
             self._loop.remove_writer(self._sink)
-        self._book(side)
+        return self._book(side)
 
     def _book(self, side: Patience) -> bool:
         """Note that a side was waited for; whether it keeps up what it has to."""

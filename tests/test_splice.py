@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,10 @@ async def test_a_source_that_says_nothing_for_too_long_ends_it(pairs: Pairs) -> 
     assert pairs.giving.waited >= 58.0
 
 
+def _has_moved(pairs: Pairs, moving: asyncio.Task[None], count: int) -> bool:
+    return moving.done() or pairs.taking.bytes == count
+
+
 async def test_a_source_that_trickles_uses_up_its_credit(pairs: Pairs) -> None:
     pairs.giving = Patience(60.0, Credit(100, grace=3.0), Slow)
     moving = asyncio.create_task(pairs.splice(1000).run())
@@ -114,7 +119,7 @@ async def test_a_source_that_trickles_uses_up_its_credit(pairs: Pairs) -> None:
         await asyncio.sleep(0)
         pairs.clock.advance(1.0)
         pairs.giver.send(b"a")
-        await eventually(lambda count=count: moving.done() or pairs.taking.bytes == count, "the byte arrives")
+        await eventually(partial(_has_moved, pairs, moving, count), "the byte arrives")
     with pytest.raises(Slow):
         await asyncio.wait_for(moving, 5)
 

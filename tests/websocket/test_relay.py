@@ -224,3 +224,24 @@ def test_a_connection_that_is_closing_is_written_to_no_more(caplog: pytest.LogCa
 
     asyncio.run(run())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_slow_client_gets_all_that_came_before_a_close_and_one_that_reads_nothing_is_cut(*, reads: bool) -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said, came = frame(BINARY, bytes(2 << 20)) + close(1000, "bye"), b""
+        play.relay.upstream.data_received(said)
+        for _ in range(60):
+            play.pass_time(CLOSING + 1)
+            for _ in range(4):
+                await asyncio.sleep(0)
+            if reads:
+                with contextlib.suppress(BlockingIOError):
+                    came += play.far["client"].recv(1 << 16)
+        assert came == (said if reads else b"")
+        assert play.relay.over.done()
+        await play.end()
+
+    asyncio.run(run())

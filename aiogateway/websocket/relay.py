@@ -284,11 +284,15 @@ class Relay:
         unsent = 0 if client.lost else client.transport.get_write_buffer_size()
         self._quiet = 0 if unsent < self._unsent else self._quiet + 1
         self._unsent = unsent
-        if not unsent or self._quiet * CLOSING >= self._idle:
+        if client.lost or self._quiet * CLOSING >= self._idle:
             self.cut()
-        else:
+            return
+        self.upstream.transport.abort()
+        if unsent:
             self._deadline = self._deadlines.after(CLOSING, self._see_off)
-            self.upstream.transport.abort()
+        else:
+            self._deadline = self._deadlines.after(self._idle, self.cut)
+            client.transport.close()  # with TLS more may be on its way, and has the time that such a close has
 
     def cut(self) -> None:
         """End it here and now."""

@@ -245,3 +245,23 @@ def test_a_slow_client_gets_all_that_came_before_a_close_and_one_that_reads_noth
         await play.end()
 
     asyncio.run(run())
+
+
+def test_a_client_that_does_not_answer_a_close_is_closed_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A TLS transport counts nothing of what is encrypted already and not yet sent, and an abort would drop that."""
+
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        client = play.relay.client.transport
+        aborted: list[bool] = []
+        monkeypatch.setattr(client, "abort", lambda: aborted.append(client.is_closing()))
+        play.send("upstream", close(1000, "bye"))
+        await play.settle()
+        play.pass_time(CLOSING + 1)
+        await play.settle()
+        assert not aborted
+        assert play.relay.over.done()
+        await play.end()
+
+    asyncio.run(run())

@@ -269,7 +269,7 @@ class Relay:
         elif end.frames.between:
             other.part(close_frame(BAD_GATEWAY, "the service broke off", masked=other.masked))
         else:
-            other.transport.abort()  # a frame is not whole, and nothing can follow that
+            other.finish()  # a frame is not whole, and nothing can follow that
 
     def check_over(self) -> None:
         """See whether both ends are closed."""

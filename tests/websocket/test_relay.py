@@ -265,3 +265,28 @@ def test_a_client_that_does_not_answer_a_close_is_closed_in_good_order(monkeypat
         await play.end()
 
     asyncio.run(run())
+
+
+def test_a_client_gets_all_that_came_before_its_upstream_died_within_a_frame() -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said, came = b"", b""
+        while play.relay.client.transport.get_write_buffer_size() < 30_000:
+            play.relay.upstream.data_received(frame(BINARY, bytes(10_000)))
+            said += frame(BINARY, bytes(10_000))
+        play.relay.upstream.data_received(frame(TEXT, b"hello")[:4])
+        said += frame(TEXT, b"hello")[:4]
+        play.leave("upstream")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        while len(came) < len(said):
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                data = play.far["client"].recv(1 << 16)
+                assert data, "nothing is missing"
+                came += data
+        await play.end()
+        assert came == said and not play.came["client"], "nothing follows it"
+
+    asyncio.run(run())

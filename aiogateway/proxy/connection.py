@@ -302,7 +302,7 @@ class ClientConnection(Receiving):
                 end = payload.total_bytes + LINGER_BYTES
                 while not payload.is_eof() and not self._force_close and payload.total_bytes < end:
                     await payload.readany()
-                if self._messages or self._reading_paused or self._buffer_paused:
+                if self._messages or self._deaf or self._reading_paused or self._buffer_paused:
                     await self._outlast()
 
     async def _outlast(self) -> None:

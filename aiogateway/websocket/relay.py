@@ -4,8 +4,9 @@ Rules:
 
 1. Neither end is read faster than the other takes it.
 2. A Close of the gateway's own goes out between two frames, or not at all. Nothing of the peer's follows it.
-3. Once a Close went anywhere, all is over within `CLOSING`. An end that was told and has answered is closed, at first
-   for writing only: a close with bytes unread could lose what was said last on its way.
+3. Once a Close went anywhere, all is over within `CLOSING`, but for a client that still reads what was said before it.
+   An end that was told and has answered is closed, at first for writing only: a close with bytes unread could lose what
+   was said last on its way.
 4. A connection that ends without a Close is passed on as such to the upstream. A client is told that its upstream is
    gone, where a frame is not cut in two by that.
 """
@@ -193,6 +194,7 @@ class Relay:
         self._deadlines = deadlines
         self._idle = idle
         self._quiet = 0
+        self._unsent = 0
         self._closing = False
 
     def start(self, client: asyncio.Transport, upstream: asyncio.Transport, head: bytes, early: bytes) -> None:
@@ -237,7 +239,8 @@ class Relay:
         if not self._closing:
             self._closing = True
             self._deadline.cancel()
-            self._deadline = self._deadlines.after(CLOSING, self.cut)
+            self._quiet = 0
+            self._deadline = self._deadlines.after(CLOSING, self._see_off)
 
     def notice(self, end: End) -> None:
         """Act on what came in at an end: a Close, a frame that is refused, or the end of the last one that goes on."""
@@ -266,7 +269,7 @@ class Relay:
         elif end.frames.between:
             other.part(close_frame(BAD_GATEWAY, "the service broke off", masked=other.masked))
         else:
-            other.transport.abort()  # a frame is not whole, and nothing can follow that
+            other.finish()  # a frame is not whole, and nothing can follow that
 
     def check_over(self) -> None:
         """See whether both ends are closed."""
@@ -274,6 +277,22 @@ class Relay:
             self._deadline.cancel()
             if not self.over.done():
                 self.over.set_result(None)
+
+    def _see_off(self) -> None:
+        """End it, unless the client is still reading; one that reads nothing is silent, and may be for as long."""
+        client = self.client
+        unsent = 0 if client.lost else client.transport.get_write_buffer_size()
+        self._quiet = 0 if unsent < self._unsent else self._quiet + 1
+        self._unsent = unsent
+        if client.lost or self._quiet * CLOSING >= self._idle:
+            self.cut()
+            return
+        self.upstream.transport.abort()
+        if unsent:
+            self._deadline = self._deadlines.after(CLOSING, self._see_off)
+        else:
+            self._deadline = self._deadlines.after(self._idle, self.cut)
+            client.transport.close()  # with TLS more may be on its way, and has the time that such a close has
 
     def cut(self) -> None:
         """End it here and now."""

@@ -224,3 +224,69 @@ def test_a_connection_that_is_closing_is_written_to_no_more(caplog: pytest.LogCa
 
     asyncio.run(run())
     assert not caplog.records
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_slow_client_gets_all_that_came_before_a_close_and_one_that_reads_nothing_is_cut(*, reads: bool) -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said, came = frame(BINARY, bytes(2 << 20)) + close(1000, "bye"), b""
+        play.relay.upstream.data_received(said)
+        for _ in range(60):
+            play.pass_time(CLOSING + 1)
+            for _ in range(4):
+                await asyncio.sleep(0)
+            if reads:
+                with contextlib.suppress(BlockingIOError):
+                    came += play.far["client"].recv(1 << 16)
+        assert came == (said if reads else b"")
+        assert play.relay.over.done()
+        await play.end()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_does_not_answer_a_close_is_closed_in_good_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A TLS transport counts nothing of what is encrypted already and not yet sent, and an abort would drop that."""
+
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        client = play.relay.client.transport
+        aborted: list[bool] = []
+        monkeypatch.setattr(client, "abort", lambda: aborted.append(client.is_closing()))
+        play.send("upstream", close(1000, "bye"))
+        await play.settle()
+        play.pass_time(CLOSING + 1)
+        await play.settle()
+        assert not aborted
+        assert play.relay.over.done()
+        await play.end()
+
+    asyncio.run(run())
+
+
+def test_a_client_gets_all_that_came_before_its_upstream_died_within_a_frame() -> None:
+    async def run() -> None:
+        play = Play()
+        await play.begin()
+        said, came = b"", b""
+        while play.relay.client.transport.get_write_buffer_size() < 30_000:
+            play.relay.upstream.data_received(frame(BINARY, bytes(10_000)))
+            said += frame(BINARY, bytes(10_000))
+        play.relay.upstream.data_received(frame(TEXT, b"hello")[:4])
+        said += frame(TEXT, b"hello")[:4]
+        play.leave("upstream")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        while len(came) < len(said):
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                data = play.far["client"].recv(1 << 16)
+                assert data, "nothing is missing"
+                came += data
+        await play.end()
+        assert came == said and not play.came["client"], "nothing follows it"
+
+    asyncio.run(run())

@@ -27,9 +27,9 @@ from benchmarks.backend import Backends, backends
 from benchmarks.contenders import Contender, Launch, Ports, started
 
 STARTS: Final = 7
-ROUNDS: Final = 5
-SECONDS: Final = 4
-WARM_SECONDS: Final = 2
+ROUNDS: Final = 9
+SECONDS: Final = 2
+WARM_SECONDS: Final = 1
 CONNECTIONS: Final = 32
 FEW_ROUTES, MANY_ROUTES = 100, 10_000
 REQUESTS: Final = 1000
@@ -118,7 +118,8 @@ class Bench:
             requests = load.run(port, lua, CONNECTIONS, SECONDS, core).requests
             return (processes.cpu_seconds(pid) - before) / requests
 
-        return statistics.median(cpu(*ours) / cpu(*base) for _ in range(ROUNDS))
+        ratios = [cpu(*ours) / cpu(*base) if turn % 2 else 1 / (cpu(*base) / cpu(*ours)) for turn in range(ROUNDS)]
+        return statistics.median(ratios)
 
 
 def connected(port: int, request: traffic.Request) -> socket.socket:

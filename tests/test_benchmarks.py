@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import jwt
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from benchmarks import (
     autobahn,
     figures,
+    instructions,
     load,
     machine,
     picture,
@@ -254,3 +256,33 @@ def test_a_verdict_is_worse_in_either_respect() -> None:
     assert not autobahn.is_worse(good, good)
     assert autobahn.is_worse({**good, "behaviorClose": "FAILED BY CLIENT"}, good)
     assert not autobahn.is_worse(good, {**good, "behavior": "NON-STRICT"})
+
+
+ANNOTATED: Final = """\
+--------------------------------------------------------------------------------
+Ir
+--------------------------------------------------------------------------------
+126,236,700 (100.0%)  PROGRAM TOTALS
+"""
+
+
+def test_the_instructions_that_were_counted_are_read() -> None:
+    assert instructions.program_totals(ANNOTATED) == 126_236_700
+    with pytest.raises(processes.BenchError):
+        instructions.program_totals("nothing was counted")
+
+
+@pytest.mark.parametrize(
+    ("now", "piece", "more"),
+    [(420_000, 5000, 0.0), (462_000, 5000, 0.1), (462_000, 5500, 0.0), (378_000, 5000, -0.1)],
+    ids=["as it was", "a tenth more", "a tenth more, as is the interpreter", "less"],
+)
+def test_a_request_costs_more_than_it_did_by_what_the_interpreter_does_not_explain(
+    now: float, piece: float, more: float
+) -> None:
+    assert instructions.change(now, 420_000, piece, 5000) == pytest.approx(more)
+
+
+def test_every_case_has_a_cost_that_is_kept() -> None:
+    kept = json.loads(instructions.KEPT.read_text())
+    assert kept.keys() == {"piece", *(case.key for case in instructions.CASES)}

@@ -40,7 +40,6 @@ from aiogateway.serving import BACKLOG, RELOAD, Alongside, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
-from aiogateway.warmup import warm_up
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +92,6 @@ def run(
         return 1
     for note in notes(settings):
         log.warning(note)
-    warm_up(settings)
     _tune(settings)
     several = settings.workers > 1
     certificate = Certificate(settings)

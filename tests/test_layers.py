@@ -26,7 +26,7 @@ LAYERS: Final = (
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},
     {"report"},
     {"app"},
-    {"admin", "reloading", "warmup"},
+    {"admin", "reloading"},
     {"serving"},
     {"parent"},
     {"workers"},

@@ -26,7 +26,7 @@ LAYERS: Final = (
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},
     {"report"},
     {"app"},
-    {"admin", "reloading"},
+    {"admin", "reloading", "warmup"},
     {"serving"},
     {"parent"},
     {"workers"},

@@ -15,7 +15,19 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
     {
-        *("address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "memory", "metrics"),
+        *(
+            "address",
+            "board",
+            "deadlines",
+            "errors",
+            "forms",
+            "garbage",
+            "history",
+            "linux",
+            "logs",
+            "memory",
+            "metrics",
+        ),
         *("output", "overload", "recent", "streams"),
     },
     {"settings"},

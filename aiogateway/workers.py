@@ -16,7 +16,6 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 import uvloop
@@ -42,9 +41,6 @@ from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
 
 log = structlog.get_logger(__name__)
-
-# A request leaves no cycles behind, so looking for them every 700 allocations finds nothing and costs time.
-COLLECT_AFTER: Final = (20_000, 20, 20)
 
 
 class CannotListen(Exception):
@@ -130,8 +126,11 @@ def _tune(settings: Settings) -> None:
     # What is loaded by now lives as long as the process: it need not be looked at again, nor copied after a fork.
     gc.collect()
     gc.freeze()
+<<<<<<< HEAD
     gc.set_threshold(*COLLECT_AFTER)
     gc.enable()  # the command line put it off
+=======
+>>>>>>> callbacks
 
 
 @dataclass(frozen=True, slots=True)

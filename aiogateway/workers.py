@@ -126,11 +126,7 @@ def _tune(settings: Settings) -> None:
     # What is loaded by now lives as long as the process: it need not be looked at again, nor copied after a fork.
     gc.collect()
     gc.freeze()
-<<<<<<< HEAD
-    gc.set_threshold(*COLLECT_AFTER)
-    gc.enable()  # the command line put it off
-=======
->>>>>>> callbacks
+    gc.enable()  # the command line put it off; a gateway has a collector of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from aiogateway.caching import Cache
 from aiogateway.caching.notices import Notices
 from aiogateway.caching.stores import store_from
 from aiogateway.compression import Compression
-from aiogateway.deadlines import TICK, Deadlines
+from aiogateway.deadlines import MOST, TICK, Deadlines
 from aiogateway.errors import Problem
+from aiogateway.garbage import Collector
 from aiogateway.metrics import Metrics, exposition, families
 from aiogateway.middlewares import Handler, Tools, compose
 from aiogateway.middlewares.request_id import maker
@@ -112,6 +113,7 @@ class Gateway:
         self._shelf = Shelf()
         self._sockets = Sockets(self.metrics)
         self._pools_at = self._report_at = 0.0
+        self._collector = Collector()
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> Server:
@@ -125,6 +127,7 @@ class Gateway:
         self._deadlines = Deadlines(loop.time)
         self._lookups = asyncio.Semaphore(LOOKUPS)
         self._clients = {name: self._client(upstream) for name, upstream in self.table.upstreams.items()}
+        self._collector.start()
         self._ticking = asyncio.create_task(self._tick())
         if self._spans is not None:
             self._spans.start()
@@ -149,11 +152,11 @@ class Gateway:
     def _client(self, upstream: Upstream) -> UpstreamClient:
         return UpstreamClient(upstream, self._deadlines, self.metrics, lookups=self._lookups)
 
-    def reload(self, table: Table) -> None:
-        """Serve by another table from now on, at once and altogether.
+    async def reload(self, table: Table) -> None:
+        """Serve by another table once its way is built, which takes a thread: then at once and altogether.
 
         Requests in flight end as they began. Upstreams that remain keep their connections and what is known of them;
-        others finish what they do and close.
+        others finish what they do and close. One reload at a time.
         """
         new = {
             name: self._client(upstream)
@@ -163,9 +166,14 @@ class Gateway:
         before = self._clients
         # Another mapping, not the same one changed: requests in flight look into theirs.
         clients = {name: new.get(name) or before[name] for name in table.upstreams}
-        for name in table.upstreams.keys() - new.keys():
+        try:
+            way = await asyncio.to_thread(self._way, table, clients)
+        except BaseException:
+            for client in new.values():
+                await client.close()
+            raise
+        for name in table.upstreams.keys() - new.keys():  # whatever may fail has been done by now
             before[name].update(table.upstreams[name])
-        way = self._way(table, clients)  # whatever may fail has been done by now
         # They go by the old table to their end, and may have yet to come to their upstream.
         unanswered = [] if self._server is None else self._server.unanswered()
         for name, client in before.items():
@@ -220,6 +228,7 @@ class Gateway:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
+            self._collector.close()
         if self._verifier is not None:
             await self._verifier.close()
         await self.cache.close()
@@ -244,8 +253,10 @@ class Gateway:
             if late > TICK:
                 await asyncio.sleep(0)  # what came while the process stood still came in time
                 await asyncio.sleep(0)
-            self._deadlines.sweep()
+            while self._deadlines.sweep() == MOST:  # noqa: ASYNC110  # others have their turn; nothing is waited for
+                await asyncio.sleep(0)
             self._output.flush()
+            self._collector.tick()
             try:
                 await self._look_after(now)
             except Exception:  # one part's trouble must not end deadlines, sweeps and the watch for overload
@@ -267,6 +278,7 @@ class Gateway:
             self._look_at_workers()
             self.metrics.fold()
             self.reporter.publish()
+            self._collector.look(self._connections(), quiet=not self._telemetry.active)
             await self._close_retired()
 
     def _look_at_memory(self, now: float) -> None:

@@ -223,6 +223,6 @@ class Reloader:
         if reading is None:
             return
         if reading.table is not None:
-            gateway.reload(reading.table)
+            await gateway.reload(reading.table)
             log.info("reloaded", upstreams=len(gateway.table.upstreams), routes=len(gateway.table.routes))
         gateway.reporter.reload_ended(reading.at, reading.faults)

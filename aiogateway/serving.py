@@ -30,6 +30,7 @@ from aiogateway.reloading import Reader, Reading, Reloader
 from aiogateway.routes import Table
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
+from aiogateway.warmup import warm_up
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +113,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = Stop()
+    await warm_up(settings)
     gateway = Gateway(settings, table, counters, notices, board, output)
     if before is not None:
         gateway.reporter.reload_ended(before.at, before.faults)

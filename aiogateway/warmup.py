@@ -1,8 +1,9 @@
-"""Some requests through a gateway of this process's own, before it serves: then its first client waits no longer than
-the others.
+"""Some requests through a gateway of a worker's own, before it serves: then its first client waits no longer than the
+others.
 
 Nothing is done for the first time then: modules are loaded, what is made once is made, and the interpreter has seen
-what it is going to do again and again. It costs a start some hundredths of a second. Workers inherit all of it.
+what it is going to do again and again. It costs a start some hundredths of a second. Not done in a parent, for all
+workers: a loop that ran there keeps it from noticing the end of those that die.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Final
 
 import orjson
 import structlog
-import uvloop
 
 from aiogateway.app import Gateway
 from aiogateway.board import Board
@@ -49,29 +49,32 @@ methods = ["GET", "POST"]
 log = structlog.get_logger(__name__)
 
 
-def warm_up(settings: Settings) -> None:
-    """Serve oneself for a moment, with what the settings say of logs. Harmless where that fails, but for the time.
-
-    Call it where no loop runs, before any fork.
-    """
+async def warm_up(settings: Settings) -> None:
+    """Serve oneself for a moment, with what the settings say of logs. Harmless where that fails, but for the time."""
     secret = secrets.token_urlsafe(48)
     try:
-        with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as service:
-            url = f"http://127.0.0.1:{service.getsockname()[1]}"
-            Path(folder, "routes").mkdir()
-            Path(folder, "upstreams.toml").write_text(f'[warm]\nurl = "{url}"\n', encoding="utf-8")
-            Path(folder, "routes", "warm.toml").write_text(ROUTES, encoding="utf-8")
-            environ = {
-                "ALLOWED_ORIGINS": ORIGIN,
-                "GATEWAY_CONFIG": folder,
-                "GATEWAY_LOG_FORMAT": settings.log_format,
-                "GATEWAY_LOG_LEVEL": settings.log_level,
-                "JWT_SECRET": secret,
-            }
-            own, table = configure(environ)
-            uvloop.run(_serve_oneself(own, table, service, _token(secret)))
+        with socket.create_server(("127.0.0.1", 0)) as service:
+            own, table = _configured(settings, service, secret)
+            await _serve_oneself(own, table, service, _token(secret))
     except (OSError, TimeoutError, EOFError) as exc:
         log.warning("the first requests will be slow: there was no warming up", reason=str(exc) or type(exc).__name__)
+
+
+def _configured(settings: Settings, service: socket.socket, secret: str) -> tuple[Settings, Table]:
+    """A configuration of one route to a service."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "routes").mkdir()
+        upstreams = f'[warm]\nurl = "http://127.0.0.1:{service.getsockname()[1]}"\n'
+        Path(folder, "upstreams.toml").write_text(upstreams, encoding="utf-8")
+        Path(folder, "routes", "warm.toml").write_text(ROUTES, encoding="utf-8")
+        environ = {
+            "ALLOWED_ORIGINS": ORIGIN,
+            "GATEWAY_CONFIG": folder,
+            "GATEWAY_LOG_FORMAT": settings.log_format,
+            "GATEWAY_LOG_LEVEL": settings.log_level,
+            "JWT_SECRET": secret,
+        }
+        return configure(environ)
 
 
 def _token(secret: str) -> str:

@@ -16,7 +16,6 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 import uvloop
@@ -40,12 +39,8 @@ from aiogateway.serving import BACKLOG, RELOAD, Alongside, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
-from aiogateway.warmup import warm_up
 
 log = structlog.get_logger(__name__)
-
-# A request leaves no cycles behind, so looking for them every 700 allocations finds nothing and costs time.
-COLLECT_AFTER: Final = (20_000, 20, 20)
 
 
 class CannotListen(Exception):
@@ -93,7 +88,6 @@ def run(
         return 1
     for note in notes(settings):
         log.warning(note)
-    warm_up(settings)
     _tune(settings)
     several = settings.workers > 1
     certificate = Certificate(settings)
@@ -132,8 +126,7 @@ def _tune(settings: Settings) -> None:
     # What is loaded by now lives as long as the process: it need not be looked at again, nor copied after a fork.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-    gc.enable()  # the command line put it off
+    gc.enable()  # the command line put it off; a gateway has a collector of its own
 
 
 @dataclass(frozen=True, slots=True)

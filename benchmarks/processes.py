@@ -44,16 +44,23 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str], core: str, log: Path, environ: Mapping[str, str] | None = None) -> Iterator[int]:
+def running(
+    argv: Sequence[str],
+    core: str,
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    output: int = subprocess.DEVNULL,
+) -> Iterator[int]:
     """Run a command pinned to `core` for as long as the block lasts; gives its pid.
 
-    Its standard output is dropped (access logs of all contenders go there), its standard error is kept in `log`.
+    :param log: keeps its standard error.
+    :param output: takes its standard output, the access log; left out, that is dropped, as all contenders' is.
     """
     with log.open("wb") as errors:
         process = subprocess.Popen(
             ["taskset", "-c", core, *argv],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             stderr=errors,
             cwd=REPOSITORY,
             env={**os.environ, **(environ or {})},

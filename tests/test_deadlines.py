@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from structlog.testing import capture_logs
 
-from aiogateway.deadlines import FEW, TICK, Credit, Deadline, Deadlines
+from aiogateway.deadlines import FEW, MOST, TICK, Credit, Deadline, Deadlines
 from tests.clock import Clock
 
 # What the sum of many floats may be off by, in seconds.
@@ -105,6 +105,23 @@ def test_deadlines_expire_in_the_order_of_their_slots_even_after_a_jump() -> Non
     clock.advance(10_000)
     assert deadlines.sweep() == 4
     assert expired == [1.0, 5.0, 30.0, 600.0]
+
+
+@pytest.mark.parametrize("jump", [2 * TICK, 10_000], ids=["a tick", "a jump"])
+def test_many_that_are_due_together_expire_a_few_at_a_time(jump: float) -> None:
+    clock = Clock()
+    deadlines, expired = Deadlines(clock), list[int]()
+    for number in range(2 * MOST + 1):
+        deadlines.after(0.01, partial(expired.append, number))
+    clock.advance(jump)
+    assert deadlines.sweep() == MOST
+    deadlines.after(0, partial(expired.append, -1))
+    assert deadlines.sweep() == MOST
+    assert deadlines.sweep() == 1
+    clock.advance(2 * TICK)
+    assert deadlines.sweep() == 1
+    assert sorted(expired) == list(range(-1, 2 * MOST + 1))
+    assert len(deadlines) == 0
 
 
 def test_a_jump_right_onto_a_slot_expires_it() -> None:

@@ -15,8 +15,20 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
 # A module may import from its own layer and from those above it in this list.
 LAYERS: Final = (
     {
-        *("address", "board", "deadlines", "errors", "forms", "history", "linux", "logs", "memory", "metrics"),
-        *("output", "overload", "recent", "splice", "streams"),
+        *(
+            "address",
+            "board",
+            "deadlines",
+            "errors",
+            "forms",
+            "garbage",
+            "history",
+            "linux",
+            "logs",
+            "memory",
+            "metrics",
+        ),
+        *("metrics", "output", "overload", "recent", "splice", "streams"),
     },
     {"settings"},
     {"routes"},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -15,6 +17,7 @@ from structlog.testing import capture_logs
 from aiogateway.app import Gateway
 from aiogateway.board import Board
 from aiogateway.caching.notices import Notices
+from aiogateway.middlewares import Handler, compose
 from aiogateway.output import Output
 from aiogateway.reloading import (
     REFUSED,
@@ -37,9 +40,9 @@ FAULT = Fault("routes/a.toml", "GET /a", "upstrem", "unknown key")
 PLAIN = Certificate(Settings())
 
 
-def table_of(root: Path, *names: str) -> Table:
+def table_of(root: Path, *names: str, host: str = "b") -> Table:
     routes = "".join(f'[[route]]\npath = "/{name}"\nupstream = "b"\n' for name in names)
-    return load(root, routes, '[b]\nurl = "http://b:1"\n')
+    return load(root, routes, f'[b]\nurl = "http://{host}:1"\n')
 
 
 def paths(table: Table | None) -> list[str]:
@@ -157,6 +160,34 @@ async def test_a_fault_of_ours_is_logged_and_counted_and_the_next_reading_is_mad
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert [line["event"] for line in lines] == ["reload failed"]
+
+
+async def test_the_loop_goes_on_while_the_way_of_a_new_table_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Handler:
+        building.set()
+        assert go_on.wait(10)
+        return compose(*arguments)
+
+    counters, notices = SharedCounters(alone=True), Notices(alone=True)
+    before, after = (table_of(tmp_path, name, host="127.0.0.1") for name in "xy")
+    with contextlib.closing(counters), contextlib.closing(notices):
+        gateway = Gateway(Settings(auth_mode="off"), before, counters, notices, Board(), Output())
+        await gateway.start()
+        monkeypatch.setattr("aiogateway.app.compose", slowly)
+        try:
+            reloading = asyncio.create_task(gateway.reload(after))
+            await eventually(building.is_set, "a thread builds it")
+            assert gateway.table is before
+            go_on.set()
+            await reloading
+            assert gateway.table is after
+        finally:
+            go_on.set()
+            await gateway.close()
 
 
 def ended(reporter: Reporter, ok: bool) -> bool:

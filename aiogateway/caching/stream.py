@@ -60,6 +60,7 @@ class Stream:
     def end(self) -> None:
         """Nothing more comes: that was all."""
         self.ended = True
+        self._awaited = _nobody  # nor is it asked again; who answered may hold what holds this, a cycle for each answer
         _wake(self._written)
 
     def fail(self, problem: Problem) -> None:
@@ -135,6 +136,10 @@ class Reader:
     def close(self) -> None:
         """Read no more; a second time is harmless."""
         self._stream.leave(self)
+
+
+def _nobody() -> int:
+    return 0
 
 
 def _wake(event: asyncio.Event) -> None:

@@ -32,7 +32,7 @@ _BROTLI_WINDOW: Final = 18
 class Encoder(Protocol):
     """Encodes a body as it comes."""
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: Buffer) -> bytes:
         """What can be sent after this chunk; it may be nothing yet."""
         ...
 
@@ -50,7 +50,7 @@ class Gzip:
 
     def __init__(self) -> None:
         deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
-        self.feed: Callable[[bytes], bytes] = deflate.compress
+        self.feed: Callable[[Buffer], bytes] = deflate.compress
         self._flush = deflate.flush
 
     def flush(self) -> bytes:
@@ -65,7 +65,7 @@ class Zstd:
 
     def __init__(self) -> None:
         self._compressor = zstd.ZstdCompressor(options=_zstd(1))
-        self.feed: Callable[[bytes], bytes] = self._compressor.compress
+        self.feed: Callable[[Buffer], bytes] = self._compressor.compress
 
     def flush(self) -> bytes:
         return self._compressor.flush(zstd.ZstdCompressor.FLUSH_BLOCK)
@@ -79,7 +79,7 @@ class Brotli:
 
     def __init__(self) -> None:
         compressor = brotli.Compressor(quality=1, lgwin=_BROTLI_WINDOW)
-        self.feed: Callable[[bytes], bytes] = compressor.process
+        self.feed: Callable[[Buffer], bytes] = compressor.process
         self.flush: Callable[[], bytes] = compressor.flush
         self.finish: Callable[[], bytes] = compressor.finish
 

@@ -88,16 +88,13 @@ class Metrics:
                 self.tally(family, *labels).cells[:] = cells
 
     def count(self, family: str, *labels: str) -> Count:
-        """What counts one thing, the same for the same labels.
+        """What counts one thing, the same for the same labels. Any thread may ask.
 
         :param family: a counter of `FAMILIES`.
         :param labels: the values of its labels, in their order.
         """
         key = family, labels
-        found = self._counts.get(key)
-        if found is None:
-            found = self._counts[key] = Count()
-        return found
+        return self._counts.get(key) or self._counts.setdefault(key, Count())
 
     def tally(self, family: str, *labels: str) -> Tally:
         """A histogram's series, the same for the same labels."""
@@ -121,7 +118,7 @@ class Metrics:
         """All of it, to be shown and to be written as JSON; the lists in it go on changing."""
         self.fold()
         return {
-            "counts": [[family, labels, count.events] for (family, labels), count in self._counts.items()],
+            "counts": [[family, labels, count.events] for (family, labels), count in list(self._counts.items())],
             "tallies": self._rows,
             "gauges": [[family, labels, value] for family, read in self._gauges.items() for labels, value in read()],
         }

@@ -138,8 +138,11 @@ class Attempt:
         """
         pool = destination.pool
         try:
-            async with asyncio.timeout_at(until):
+            if until is None:
                 connection = await pool.acquire(record, fresh=fresh)
+            else:
+                async with asyncio.timeout_at(until):
+                    connection = await pool.acquire(record, fresh=fresh)
         except TimeoutError:
             return Failed("", Problem("upstream_timeout", "no other destination took the request in time"))
         except Problem as problem:

@@ -46,27 +46,27 @@ class EncodedAnswer(UpstreamResponse):
             request.record.bytes_out = len(body)
             request.write(self._head(len(body)) + body)
 
-    async def _relay(self, request: Request, exchange: Exchange, arrived: bytes) -> None:
+    async def _relay(self, request: Request, exchange: Exchange) -> None:
         coding = self._choice.coding
         encoder = self._compression.piecewise(coding)
         if encoder is None:
-            await super()._relay(request, exchange, arrived)
+            await super()._relay(request, exchange)
             return
         try:
             self.lines = [encoded_lines(b"\r\n".join(self.lines), coding)]
             request.write(self._head(None))
             exchange.read_plainly()
-            await self._encode(request, exchange, encoder, arrived)
+            await self._encode(request, exchange, encoder)
         finally:
             encoder.close()
         request.record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
 
-    async def _encode(self, request: Request, exchange: Exchange, encoder: Piecewise, arrived: bytes) -> None:
+    async def _encode(self, request: Request, exchange: Exchange, encoder: Piecewise) -> None:
         """Write the body as it comes."""
         length, taken = self._length(), 0
-        chunk = arrived or await exchange.read()
+        chunk = exchange.at_hand() or await exchange.read()
         while chunk:
             taken += len(chunk)
             following = exchange.at_hand()

@@ -49,9 +49,9 @@ class EventAnswer(UpstreamResponse):
         self._quiet: Deadline | None = None
         self._reading = False
 
-    async def _relay(self, request: Request, exchange: Exchange, arrived: bytes) -> None:
+    async def _relay(self, request: Request, exchange: Exchange) -> None:
         if self._length() is not None or CONTENT_ENCODING in exchange.message.headers:
-            await super()._relay(request, exchange, arrived)  # there is no room for an event of ours
+            await super()._relay(request, exchange)  # there is no room for an event of ours
             return
         request.write(self._head(None))
         connection = request.connection
@@ -61,7 +61,7 @@ class EventAnswer(UpstreamResponse):
             self._given = self._deadlines.clock()
             self._look_after(self._keepalive)
         try:
-            chunk = arrived or await self._next(exchange)
+            chunk = exchange.at_hand() or await self._next(exchange)
             if request.record.bytes_out and chunk.startswith(BYTE_ORDER_MARK):  # behind a comment it is no mark
                 chunk = chunk[len(BYTE_ORDER_MARK) :] or await self._next(exchange)
             while chunk:

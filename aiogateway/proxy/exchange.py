@@ -171,6 +171,7 @@ class Exchange:
         try:
             while chunk := await body.read():
                 write_chunk(connection.write, chunk) if chunked else connection.write(chunk)
+                chunk = b""  # not to be held while the upstream reads
                 if connection.must_wait:
                     deadline = self._deadlines.after(self._idle, self._not_reading)
                     try:

@@ -150,7 +150,7 @@ class UpstreamResponse(Response):
         self, exchange: Exchange, lines: list[bytes], shelf: Shelf | None = None, *, stream_idle: float | None = None
     ) -> None:
         # An answer that comes before the request's end leaves bytes on the client's connection that aren't a request.
-        super().__init__(exchange.message.code, lines, close=exchange.uploading)
+        Response.__init__(self, exchange.message.code, lines, close=exchange.uploading)
         self.exchange = exchange
         self.stream_idle = stream_idle
         self._chunked = False
@@ -197,12 +197,11 @@ class UpstreamResponse(Response):
         exchange, request = self.exchange, self.request
         payload = exchange.payload
         try:
-            arrived = take(payload)
-            if payload.is_eof() and len(arrived) <= self.small:
+            if payload.is_eof() and payload.total_bytes <= self.small:  # nothing of it was read yet
                 request.record.released = request.record.headed
-                self._write(request, arrived)
+                self._write(request, take(payload))
             else:
-                await self._relay(request, exchange, arrived)
+                await self._relay(request, exchange)
             if payload.is_eof():
                 exchange.finish()  # whoever reads slowly needs nothing more of the upstream
             if request.must_wait:
@@ -228,18 +227,16 @@ class UpstreamResponse(Response):
             body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
         request.write(head + body)
 
-    async def _relay(self, request: Request, exchange: Exchange, arrived: bytes) -> None:
-        """Write the head and the body as it comes.
-
-        :param arrived: what of it is here.
-        """
+    async def _relay(self, request: Request, exchange: Exchange) -> None:
+        """Write the head and the body as it comes."""
         length = self._length()
         request.write(self._head(length))
         exchange.read_plainly()
         record = request.record
-        chunk = arrived or await exchange.read()
+        chunk = exchange.at_hand() or await exchange.read()
         while chunk:
             self._give(request, chunk)
+            chunk = b""  # not to be held while the client reads
             if request.must_wait and not self._shelve(length, record.bytes_out):
                 await self.wait_for_client()
             if (

@@ -16,6 +16,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 from aiogateway.deadlines import Deadlines
@@ -214,14 +215,7 @@ class Pool:
             self._overflows.events += 1
             raise Problem("upstream_pool_exhausted", f"too many requests wait for the {self.name} service")
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def expire() -> None:
-            if not place.done():
-                place.set_exception(
-                    Problem("upstream_pool_exhausted", f"no connection to the {self.name} service came free in time")
-                )
-
-        deadline = self._deadlines.after(self.limits.acquire_timeout, expire)
+        deadline = self._deadlines.after(self.limits.acquire_timeout, partial(self._expire, place))
         self._waiting.append(place)
         try:
             await place
@@ -235,6 +229,12 @@ class Pool:
             raise
         finally:
             deadline.cancel()
+
+    def _expire(self, place: asyncio.Future[None]) -> None:
+        if not place.done():
+            place.set_exception(
+                Problem("upstream_pool_exhausted", f"no connection to the {self.name} service came free in time")
+            )
 
     def _leave_place(self) -> None:
         """Hand the place to whoever waits longest, or give it up."""

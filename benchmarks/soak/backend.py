@@ -1,6 +1,7 @@
 """A backend of the soak's own, run as `python -m benchmarks.soak.backend PORT [--stale]`.
 
-Paths say what it does: `/hang` answers never, `/slow` after a while, `/fail` with 503, `/large` with 300 KB, `/events`
+Paths say what it does: `/hang` answers never, `/slow` after a while, `/fail` with 503, `/large` with 300 KB, `/text`
+with as much that is worth encoding, `/download` with 50 MB, `/fresh` with what may be stored for a second, `/events`
 with a stream, anything else at once, once the body is in. A number in `X-Number` is counted, so that a request that was
 executed twice is known; `/counted` answers with what was. With `--stale` it closes kept-alive connections at random.
 """
@@ -15,7 +16,11 @@ import sys
 from collections import Counter
 from typing import Final
 
+from benchmarks.backend import large_answer
+
 LARGE: Final = b"x" * 300_000
+TEXT: Final = large_answer()
+DOWNLOAD: Final = 50_000_000
 SLOW: Final = 0.2
 # Share of answers after which a stale backend closes, without a word.
 CLOSES: Final = 0.1
@@ -23,8 +28,8 @@ CLOSES: Final = 0.1
 counted: Counter[str] = Counter()
 
 
-def answer(body: bytes, status: str = "200 OK") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+def answer(body: bytes, status: str = "200 OK", line: str = "") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{line}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -52,6 +57,13 @@ async def events(writer: asyncio.StreamWriter) -> None:
     writer.write(b"0\r\n\r\n")
 
 
+async def download(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % DOWNLOAD)
+    for sent in range(0, DOWNLOAD, len(LARGE)):
+        writer.write(LARGE[: DOWNLOAD - sent])
+        await writer.drain()
+
+
 async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stale: bool) -> None:
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -67,11 +79,15 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s
             continue
         if path == b"/slow":
             await asyncio.sleep(SLOW)
-        body = LARGE if path == b"/large" else b'{"ok":true}'
+        if path == b"/download":
+            await download(writer)
+            continue
+        body = {b"/large": LARGE, b"/text": TEXT}.get(path, b'{"ok":true}')
         if path == b"/counted":
             twice = sum(times > 1 for times in counted.values())
             body = json.dumps({"requests": counted.total(), "twice": twice}).encode()
-        writer.write(answer(body, "503 Unavailable" if path == b"/fail" else "200 OK"))
+        line = "Cache-Control: public, max-age=1\r\n" if path == b"/fresh" else ""
+        writer.write(answer(body, "503 Unavailable" if path == b"/fail" else "200 OK", line))
         await writer.drain()
         if stale and random.random() < CLOSES:
             await asyncio.sleep(random.random() * 0.02)  # so that some requests are on their way already

@@ -20,12 +20,16 @@ PATIENCE: Final = 30.0
 class Ask:
     """A kind of request.
 
-    :ivar size: bytes of its body.
+    :ivar size: bytes of its body, which are made up.
+    :ivar fields: lines of its head, each with its end.
+    :ivar body: in place of one that is made up.
     """
 
     method: str
     path: str
     size: int = 0
+    fields: str = ""
+    body: bytes = b""
 
 
 @dataclass
@@ -97,9 +101,10 @@ class Client:
             self._pair = await asyncio.open_connection("127.0.0.1", self._port)
             self._own_port = self._pair[1].get_extra_info("sockname")[1]
         reader, writer = self._pair
-        length = f"Content-Length: {kind.size}\r\n" if kind.method != "GET" else ""
+        length = f"Content-Length: {kind.size or len(kind.body)}\r\n" if kind.method != "GET" else ""
+        fields = "Host: soak\r\n" + kind.fields + number + length
         try:
-            writer.write(f"{kind.method} {kind.path} HTTP/1.1\r\nHost: soak\r\n{number}{length}\r\n".encode())
+            writer.write(f"{kind.method} {kind.path} HTTP/1.1\r\n{fields}\r\n".encode() + kind.body)
             for sent in range(0, kind.size, 1 << 16):
                 writer.write(b"x" * min(1 << 16, kind.size - sent))
                 await writer.drain()
@@ -110,14 +115,14 @@ class Client:
             if exc.partial:
                 raise
             raise Closed from exc
-        fields = head.lower()
-        if b"transfer-encoding: chunked" in fields:
+        answered = head.lower()
+        if b"transfer-encoding: chunked" in answered:
             while size := int(await reader.readuntil(b"\r\n"), 16):
                 await reader.readexactly(size + 2)
             await reader.readuntil(b"\r\n")
         else:
-            await reader.readexactly(int(fields.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-        if b"connection: close" in fields:
+            await reader.readexactly(int(answered.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        if b"connection: close" in answered:
             self.close()
         return int(head[9:12])
 

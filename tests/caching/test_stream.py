@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -110,3 +112,25 @@ async def test_a_failure_comes_after_what_was_there() -> None:
     for _ in range(2):
         with pytest.raises(Problem):
             await reader.next()
+
+
+class Awaiting:
+    """Something that holds a stream and is asked by it."""
+
+    def __init__(self) -> None:
+        self.stream = Stream(10, self.count)
+
+    def count(self) -> int:
+        return 1
+
+
+def test_a_stream_that_ended_holds_nobody_who_holds_it() -> None:
+    gc.disable()
+    try:
+        awaiting = Awaiting()
+        held = weakref.ref(awaiting)
+        awaiting.stream.end()
+        del awaiting
+        assert held() is None
+    finally:
+        gc.enable()

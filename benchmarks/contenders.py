@@ -100,11 +100,15 @@ class Ports:
 
 @dataclass(frozen=True)
 class Launch:
-    """A command with what it adds to the environment; `ready` is a path of the admin listener that turns 200."""
+    """A command with what it adds to the environment; `ready` is a path of the admin listener that turns 200.
+
+    Each step of getting there may take `seconds`.
+    """
 
     argv: list[str]
     environ: Mapping[str, str] = field(default_factory=dict)
     ready: str | None = None
+    seconds: float = processes.READY_SECONDS
 
 
 @dataclass(frozen=True)
@@ -200,14 +204,14 @@ def started(contender: Contender, folder: Path, backend: int, core: str) -> Iter
     log = folder / "stderr.log"
     with processes.running(launch.argv, core, log, launch.environ) as pid:
         if launch.ready:
-            processes.wait_for_port(ports.admin, pid, log)
-            _wait_until_ready(ports.admin, launch.ready)
-        processes.wait_for_port(ports.public, pid, log)
+            processes.wait_for_port(ports.admin, pid, log, launch.seconds)
+            _wait_until_ready(ports.admin, launch.ready, launch.seconds)
+        processes.wait_for_port(ports.public, pid, log, launch.seconds)
         yield ports.public, pid
 
 
-def _wait_until_ready(port: int, path: str) -> None:
-    deadline = time.monotonic() + processes.READY_SECONDS
+def _wait_until_ready(port: int, path: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         with suppress(OSError, http.client.HTTPException):
@@ -216,4 +220,4 @@ def _wait_until_ready(port: int, path: str) -> None:
                 return
         connection.close()
         time.sleep(0.02)
-    raise processes.BenchError(f"{path} of port {port} did not answer 200 in {processes.READY_SECONDS:.0f} s")
+    raise processes.BenchError(f"{path} of port {port} did not answer 200 in {seconds:.0f} s")

@@ -109,9 +109,9 @@ def call(argv: Sequence[str], core: str, seconds: float) -> str:
     return out
 
 
-def wait_for_port(port: int, pid: int, log: Path) -> None:
+def wait_for_port(port: int, pid: int, log: Path, seconds: float = READY_SECONDS) -> None:
     """Return once something accepts on 127.0.0.1:`port`; raises BenchError when `pid` ends or takes too long."""
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

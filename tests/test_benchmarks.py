@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jwt
 import pytest
@@ -22,6 +23,7 @@ from benchmarks import (
     machine,
     picture,
     processes,
+    references,
     report,
     scenarios,
     streams,
@@ -258,31 +260,83 @@ def test_a_verdict_is_worse_in_either_respect() -> None:
     assert not autobahn.is_worse(good, {**good, "behavior": "NON-STRICT"})
 
 
-ANNOTATED: Final = """\
---------------------------------------------------------------------------------
-Ir
---------------------------------------------------------------------------------
-126,236,700 (100.0%)  PROGRAM TOTALS
+# Counting was off before, so callgrind's own sum is nonsense.
+DUMP: Final = """\
+version: 1
+positions: line
+events: Ir
+fl=(1) loop.c
+fn=(1) run
+16 400
++3 20
+cfn=(2) step
+calls=7 30
+* 99999
+-2 5
+fn=(2)
+* 6
+
+totals: 18446744073709551000
 """
+PLAIN: Final = references.Interpreter("cpython", "3.11.7", "x86_64", pgo=False)
 
 
-def test_the_instructions_that_were_counted_are_read() -> None:
-    assert instructions.program_totals(ANNOTATED) == 126_236_700
+def reference(**other: Any) -> references.Reference:
+    return references.Reference(PLAIN._replace(**other), 5000, {"get": 420_000})
+
+
+def test_the_instructions_of_a_dump_are_those_of_every_function_itself() -> None:
+    assert instructions.total(DUMP) == 431
     with pytest.raises(processes.BenchError):
-        instructions.program_totals("nothing was counted")
+        instructions.total("version: 1\n\ntotals: 0\n")
 
 
 @pytest.mark.parametrize(
-    ("now", "piece", "more"),
-    [(420_000, 5000, 0.0), (462_000, 5000, 0.1), (462_000, 5500, 0.0), (378_000, 5000, -0.1)],
-    ids=["as it was", "a tenth more", "a tenth more, as is the interpreter", "less"],
+    ("others", "chosen"),
+    [
+        ([{"version": "3.11.9"}, {}], {}),
+        ([{"pgo": True}, {"version": "3.11.2"}, {"version": "3.12.7"}], {"version": "3.11.2"}),
+        ([{"version": "3.13.1"}, {"version": "3.12.9", "pgo": True}], {"version": "3.12.9", "pgo": True}),
+        ([{"implementation": "pypy"}, {"machine": "aarch64"}, {"version": "3.14.0"}], {"version": "3.14.0"}),
+    ],
+    ids=["its own", "built alike", "of the nearer version", "on the same machine"],
 )
-def test_a_request_costs_more_than_it_did_by_what_the_interpreter_does_not_explain(
-    now: float, piece: float, more: float
+def test_an_interpreter_is_compared_with_the_one_most_like_it(
+    others: list[dict[str, Any]], chosen: dict[str, Any]
 ) -> None:
-    assert instructions.change(now, 420_000, piece, 5000) == pytest.approx(more)
+    assert references.nearest([reference(**other) for other in others], PLAIN) == reference(**chosen)
+
+
+def test_without_references_there_is_none_to_compare_with() -> None:
+    assert references.nearest([], PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "now", "scale", "share", "too_much"),
+    [
+        ("get", 420_000, 1.0, 0.0, False),
+        ("get", 470_000, 1.0, 0.119, True),
+        ("get", 470_000, 1.1, 0.017, False),
+        ("get", 378_000, 1.0, -0.1, False),
+        ("new", 1, 1.0, math.inf, True),
+    ],
+    ids=["as it was", "over a tenth more", "more, as is the interpreter", "less", "nothing to compare with"],
+)
+def test_a_case_may_cost_a_tenth_more_than_the_interpreter_explains(
+    key: str, now: float, scale: float, share: float, too_much: bool
+) -> None:
+    change = references.compared(key, now, reference(), scale)
+    assert change.share == pytest.approx(share, abs=0.001)
+    assert change.too_much is too_much
+
+
+def test_a_reference_takes_the_place_of_its_interpreter_s_alone() -> None:
+    kept = [reference(version="3.12.1"), reference()]
+    new = references.Reference(PLAIN, 5100, {"get": 400_000})
+    assert references.read(references.written(kept, new)) == [new, kept[0]]
 
 
 def test_every_case_has_a_cost_that_is_kept() -> None:
-    kept = json.loads(instructions.KEPT.read_text())
-    assert kept.keys() == {"piece", *(case.key for case in instructions.CASES)}
+    keys = {case.key for case in instructions.CASES}
+    kept = references.read(instructions.KEPT.read_text())
+    assert kept and all(row.cases.keys() == keys for row in kept)

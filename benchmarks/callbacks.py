@@ -16,6 +16,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -45,6 +46,8 @@ ECHO: Final = 0.5
 # Seconds before what happens counts, and spans that are shown.
 REST: Final = 3.0
 SHOWN: Final = 12
+# Services beside those that the load needs, between which the table's other routes are divided.
+SERVICES: Final = 16
 ADMIN: Final = ("upstreams", "failures", "pools", "routes", "config")
 
 ROUTES: Final = """
@@ -87,6 +90,8 @@ SMALL: Final = (
     Ask("GET", "/none", fields=fields()),
     Ask("GET", "/b/slow", fields=fields()),
 )
+OTHERS: Final = [path for path, _, _ in gateway.table()]
+WIDE: Final = tuple(Ask("GET", re.sub("{.*?}", "one", path), fields=fields()) for path in OTHERS)
 TEXTS: Final = tuple(Ask("GET", "/b/text", fields=fields(Accept_Encoding=each)) for each in ("zstd", "br", "gzip"))
 STORED: Final = tuple(
     Ask("GET", f"/stored{kind}?number={number}", fields=VISITOR) for number in range(40) for kind in ("", "", "-text")
@@ -116,11 +121,14 @@ class Socket(websocket.Asking):
 def serving(folder: Path, ports: dict[str, int], core: str, workers: int) -> Iterator[tuple[int, int, int]]:
     """The gateway, in `folder`; its process id, its port and the admin listener's."""
     (folder / "table" / "routes").mkdir(parents=True)
-    upstreams = "".join(f'[{name}]\nurl = "http://127.0.0.1:{port}"\n' for name, port in ports.items())
+    services = {f"s{number}": ports["b"] for number in range(SERVICES)}
+    upstreams = "".join(f'[{name}]\nurl = "http://127.0.0.1:{port}"\n' for name, port in (ports | services).items())
     (folder / "table" / "upstreams.toml").write_text(upstreams)
     (folder / "table" / "routes" / "own.toml").write_text(ROUTES)
-    others = "".join(f'[[route]]\npath = "{path}"\n' for path, _, _ in gateway.table() if "/v2/" in path)
-    (folder / "table" / "routes" / "other.toml").write_text('upstream = "b"\n' + others)
+    others = "".join(
+        f'[[route]]\npath = "{path}"\nupstream = "s{number % SERVICES}"\n' for number, path in enumerate(OTHERS)
+    )
+    (folder / "table" / "routes" / "other.toml").write_text(others)
     port, admin_port, log = processes.free_port(), processes.free_port(), folder / "gateway.log"
     environ = gateway.environment(folder / "table", port, admin_port, guards=True)
     environ |= {
@@ -172,7 +180,7 @@ async def loaded(hall: Hall, port: int, admin_port: int, told: Told) -> AsyncIte
     others = [asyncio.create_task(stream(hall)), asyncio.create_task(look(admin_port))]
     async with contextlib.AsyncExitStack() as stack:
         for kinds, count, pause in (
-            *((SMALL, 24, 0.08), (TEXTS, 3, 0.3), (STORED, 4, 0.05)),
+            *((SMALL, 24, 0.08), (WIDE, 4, 0.03), (TEXTS, 3, 0.3), (STORED, 4, 0.05)),
             *((BODIES, 2, 2.0), (PARTS, 2, 0.5), (ILL, 4, 0.1)),
         ):
             often = functools.partial(float, pause)

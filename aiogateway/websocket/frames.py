@@ -126,7 +126,7 @@ class Frames:
     @property
     def between(self) -> bool:
         """Whether what went on ends between two frames."""
-        return not self._left
+        return self.stopped or not self._left
 
     def stop(self) -> None:
         """Let nothing go on behind the frame that has begun, if one has."""

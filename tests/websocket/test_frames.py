@@ -87,6 +87,13 @@ def test_a_close_behind_a_stop_is_found_but_does_not_go_on() -> None:
     assert (reader.close, reader.close_went_on) == (1001, False)
 
 
+def test_what_went_on_still_ends_between_two_frames_when_half_a_frame_comes_behind_a_stop() -> None:
+    reader = Frames()
+    reader.stop()
+    assert reader.feed(frame(TEXT, b"late", mask=MASK)[:-1]) == b""
+    assert reader.between
+
+
 WAYS = {"in one piece": 1 << 20, "byte by byte": 1, "in threes": 3}
 
 

@@ -90,7 +90,7 @@ class Server(web.Server):
         return [still for connection in map(_ours, self.connections) if (still := connection.unanswered()) is not None]
 
     def end_streams(self, problem: Problem) -> int:
-        """Tell event streams why they end, each where it may; answers how many there are."""
+        """Tell event streams and WebSockets why they end, each where it may; answers how many there are."""
         streams = [stream for each in self.connections if (stream := _ours(each).stream) is not None]
         for stream in streams:
             stream.end_with(problem)

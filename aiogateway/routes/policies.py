@@ -1,4 +1,4 @@
-"""The keys of route files and of upstreams.toml: one row each, with its parser, its default and its part.
+"""The keys of route files and of upstreams.toml: one row each, with its parser and its default.
 
 Rules: a key that is not here is a fault. A parser takes what TOML gave and raises ValueError with what would be right.
 A default that names a field of the settings is taken from there, so that a variable can change it.

@@ -62,9 +62,9 @@ class Bounds:
         self._size = 0
 
     def refuse(self, opcode: int, length: int) -> Refusal | None:
-        """Why a data frame that begins goes no further; None when it may.
+        """Why a frame that begins goes no further; None when it may.
 
-        :param opcode: 0 for a fragment that goes on.
+        :param opcode: 0 for what counts with the message before it: a fragment that goes on.
         :param length: of its payload, in bytes.
         """
         if opcode:
@@ -190,12 +190,11 @@ class Frames:
         end = body + length
         if body > size:
             return 0
-        if not first & CONTROL:
+        control = first & CONTROL
+        if not control or length > MOST_CONTROL:  # a control frame that long is none, and must not get around bounds
             if self._bounds is not None and self.refusal is None:
-                self.refusal = self._bounds.refuse(first & 0xF, length)
+                self.refusal = self._bounds.refuse(0 if control else first & 0xF, length)
         elif first & 0xF == CLOSE and self.close is None:
-            if length > MOST_CONTROL:  # not a Close that means anything
-                return end
             if end > size:
                 return 0
             self.close = code_of(data[body:end], data[body - 4 : body] if masked else b"")

@@ -108,6 +108,14 @@ def test_what_stands_before_a_refused_frame_goes_on_and_nothing_of_it(step: int)
     assert (reader.refusal, reader.stopped, reader.close, reader.close_went_on) == (TOO_LARGE, True, 1000, False)
 
 
+@pytest.mark.parametrize("opcode", [PING, CLOSE, 0xB])
+def test_a_control_frame_longer_than_one_may_be_is_bounded_like_a_message(opcode: int) -> None:
+    reader = Frames(Bounds(1000, None, Clock()))
+    good = frame(opcode, bytes(1000), mask=MASK)
+    assert reader.feed(good + frame(opcode, bytes(1001), mask=MASK)[:8]) == good
+    assert (reader.refusal, reader.close) == (TOO_LARGE, None)
+
+
 def test_a_rate_admits_a_period_of_messages_at_once_and_then_one_by_one() -> None:
     clock = Clock()
     bounds = Bounds(100, Rate(4, 2), clock)

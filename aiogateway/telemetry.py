@@ -91,7 +91,7 @@ class Telemetry:
         """Take note of a request that is over."""
         record = request.record
         record.ended = time.monotonic()
-        record.bytes_in = request.content.total_bytes
+        record.bytes_in = record.bytes_in or request.content.total_bytes  # those of a WebSocket are no body's
         method, code, failed = METHODS.get(request.method, OTHER_METHOD), record.code, record.failed()
         key = method, record.route, record.status_label(), code
         observe = self._served.get(key) or self._series(key, record)

@@ -60,8 +60,8 @@ class Record:
     :ivar asked: when the last attempt had its connection.
     :ivar headed: when the head of its answer was there.
     :ivar released: when its answer was through, or given up.
-    :ivar bytes_in: of the request's body.
-    :ivar bytes_out: of the answer's body.
+    :ivar bytes_in: of the request's body, or of the frames that a WebSocket's client sent.
+    :ivar bytes_out: of the answer's body, or of the frames that its service sent.
     :ivar cache: what the cache did for it, as metrics call that; empty where there is none.
     :ivar trace_id: 32 hexadecimal digits.
     :ivar span_id: 16, of the gateway's own span.

@@ -408,10 +408,12 @@ def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gate
     assert "Traceback" not in gateway.output
 
 
-def test_a_finished_socket_stands_in_the_access_log_with_101(gateway: Gateway, backend: Backend) -> None:
+def test_a_finished_socket_stands_in_the_access_log_with_101_and_its_bytes(gateway: Gateway, backend: Backend) -> None:
     with opened(gateway, backend) as pair:
         pair.pass_on(frame(TEXT, b"12345", mask=MASK), to_client=False)
+        pair.pass_on(frame(TEXT, b"123"), to_client=True)
     eventually(partial(in_log, gateway, pair.path), "the socket is logged")
+    assert in_log(gateway, pair.path, '"bytes_in":11,"bytes_out":5,')
 
 
 def in_log(gateway: Gateway, path: str, told: str = '"status":101') -> bool:

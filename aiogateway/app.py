@@ -215,13 +215,13 @@ class Gateway:
     def _connections(self) -> int:
         return 0 if self._server is None else len(self._server.connections)
 
-    def reports(self) -> list[dict[str, Any]]:
+    async def reports(self) -> list[dict[str, Any]]:
         """The reports of all workers, this one's first."""
-        return self.reporter.all()
+        return await self.reporter.all()
 
     async def exposition(self) -> bytes:
         """What Prometheus is shown, of all workers."""
-        return await exposition(*self.reporter.snapshots())
+        return await exposition(*await self.reporter.snapshots())
 
     async def close(self) -> None:
         """End what `start` opened, however far it came."""
@@ -271,12 +271,12 @@ class Gateway:
             self._pools_at = now + POOL_SWEEP
             for client in self._clients.values():
                 client.sweep()
+            self.metrics.fold()
         if now >= self._report_at:
             self._report_at = now + REPORT
             self._look_at_memory(now)
             self._telemetry.advance(time.time())
             self._look_at_workers()
-            self.metrics.fold()
             self.reporter.publish()
             self._collector.look(self._connections(), quiet=not self._telemetry.active)
             await self._close_retired()

@@ -5,6 +5,7 @@ Rules: a report is plain data, as JSON has it; it holds no secret, since neither
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import time
@@ -181,8 +182,8 @@ class Reporter:
         if not self._board.alone:
             self._board.publish(self.report())
 
-    def all(self) -> list[dict[str, Any]]:
-        """The reports of all workers, this one's first and fresh.
+    async def all(self) -> list[dict[str, Any]]:
+        """The reports of all workers, this one's first and fresh; those of many are read in a thread.
 
         It is shown to the others before anybody else sees it, and as they will see it: else who is asked next might
         know less, and a counter that goes back is a restart to Prometheus.
@@ -191,11 +192,12 @@ class Reporter:
         if self._board.alone:
             return [own]
         self._board.publish(own)
-        return [self._board.last() or own, *self._board.others()]
+        last, others = await asyncio.to_thread(lambda: (self._board.last(), self._board.others()))
+        return [last or own, *others]
 
-    def snapshots(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    async def snapshots(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
         """The metrics of workers that run, and of all there were."""
-        reports = self.all()
+        reports = await self.all()
         now = time.monotonic()
         live = [report["metrics"] for report in reports if now - report["at"] < SILENT]
         return live, [report["metrics"] for report in reports]

@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks import (
     autobahn,
+    callbacks,
     figures,
     instructions,
     load,
@@ -32,9 +33,11 @@ from benchmarks import (
 )
 from benchmarks.__main__ import options
 from benchmarks.backend import large_answer
+from benchmarks.callback_clock import Span
 from benchmarks.contenders import CONTENDERS
 from benchmarks.gateway import table
 from benchmarks.results import Ref, Results, Sample
+from benchmarks.soak.clients import Told
 from benchmarks.stream_backend import Connection
 from tests.clock import eventually
 
@@ -340,3 +343,56 @@ def test_every_case_has_a_cost_that_is_kept() -> None:
     keys = {case.key for case in instructions.CASES}
     kept = references.read(instructions.KEPT.read_text())
     assert kept and all(row.cases.keys() == keys for row in kept)
+
+
+CLOCKED = """
+import asyncio, sys, time
+from pathlib import Path
+import uvloop
+from benchmarks.callback_clock import serve
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+class Server(asyncio.Protocol):
+    def data_received(self, data):
+        burn(0.02)
+
+async def work():
+    burn(0.04)
+
+async def serve_and_ask():
+    loop = asyncio.get_running_loop()
+    loop.call_soon(burn, 0.03)
+    await asyncio.sleep(0)
+    time.sleep(0.05)
+    server = await loop.create_server(Server, "127.0.0.1", 0)
+    transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+    transport.write(b"x")
+    await asyncio.sleep(0.1)
+    await asyncio.create_task(work())
+
+serve(Path(sys.argv[1]), uvloop.run, serve_and_ask())
+"""
+
+
+def test_the_callback_clock_names_what_used_cpu_for_long_and_how_it_came_there(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CLOCKED, str(tmp_path)], cwd=processes.REPOSITORY, check=True, timeout=60)
+    (path,) = tmp_path.iterdir()
+    spans = [Span(*each) for each in json.loads(path.read_text())["spans"]]
+    longest = sorted(spans, key=lambda span: -span.cpu)[:3]
+    assert [span.what for span in longest] == ["a step of work", "burn", "Server.data_received"]
+    assert all(least <= span.cpu < least + 0.015 for span, least in zip(longest, (0.04, 0.03, 0.02), strict=True))
+    assert all(" burn <" in span.stack for span in longest)
+
+
+@pytest.mark.parametrize(("cpu", "kept"), [(0.009, True), (0.011, False)])
+def test_the_longest_callback_decides_whether_the_bound_is_kept(
+    cpu: float, kept: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans = [Span(5.0, cpu, "a step of work", 0.0, "here"), Span(50.0, 1.0, "a step of start", 0.0, "before or after")]
+    (tmp_path / "1.json").write_text(json.dumps({"spans": spans, "callbacks": 2, "collected": [[0.001, 3]] * 3}))
+    assert callbacks.report(tmp_path, 0.0, 10.0, Told(asked=1)) is kept
+    assert "a step of start" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -22,13 +23,16 @@ MASK: Final = "***"
 FIELDS_OF_ALL: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
+View = Callable[[web.Request], Awaitable[web.Response]]
+
+
 class Admin(Protocol):
     """What the pages are about."""
 
     settings: Settings
     table: Table
 
-    def reports(self) -> list[dict[str, Any]]: ...
+    async def reports(self) -> list[dict[str, Any]]: ...
 
 
 def answer(content: object, status: int = 200, fields: Mapping[str, str] | None = None) -> web.Response:
@@ -36,6 +40,11 @@ def answer(content: object, status: int = 200, fields: Mapping[str, str] | None 
     return web.Response(
         status=status, body=body, content_type="application/json", headers={**FIELDS_OF_ALL, **(fields or {})}
     )
+
+
+async def made(make: Callable[[], object]) -> web.Response:
+    """An answer with what a function gives, which takes too long for the loop."""
+    return await asyncio.to_thread(lambda: answer(make()))
 
 
 def refusal(problem: Problem) -> web.Response:
@@ -92,30 +101,35 @@ def configuration(settings: Settings, table: Table) -> dict[str, Any]:
 
 
 def add_views(app: web.Application, admin: Admin) -> None:
-    """Serve `/admin/*`."""
+    """Serve `/admin/*`. What grows with workers, upstreams or routes is made in a thread."""
 
-    def upstreams(request: web.Request) -> object:
-        return upstreams_view(admin.reports(), admin.table, __version__, time.monotonic(), time.time())
+    async def upstreams(request: web.Request) -> web.Response:
+        reports, table = await admin.reports(), admin.table
+        return await made(lambda: upstreams_view(reports, table, __version__, time.monotonic(), time.time()))
 
-    def failures(request: web.Request) -> object:
-        return failures_view(admin.reports(), time.time())
+    async def failures(request: web.Request) -> web.Response:
+        reports = await admin.reports()
+        return await made(lambda: failures_view(reports, time.time()))
 
-    def pools(request: web.Request) -> object:
-        return pools_view(admin.reports(), admin.table, time.monotonic(), time.time())
+    async def pools(request: web.Request) -> web.Response:
+        reports, table = await admin.reports(), admin.table
+        return await made(lambda: pools_view(reports, table, time.monotonic(), time.time()))
 
-    def routes(request: web.Request) -> object:
-        return {"routes": [describe.route_record(route) for route in admin.table.routes]}
+    async def routes(request: web.Request) -> web.Response:
+        table = admin.table
+        return await made(lambda: {"routes": [describe.route_record(route) for route in table.routes]})
 
-    def explain(request: web.Request) -> object:
-        return explained(admin.table, request.query.get("method", "").upper(), request.query.get("path", ""))
+    async def explain(request: web.Request) -> web.Response:
+        return answer(explained(admin.table, request.query.get("method", "").upper(), request.query.get("path", "")))
 
-    def config(request: web.Request) -> object:
-        return configuration(admin.settings, admin.table)
+    async def config(request: web.Request) -> web.Response:
+        settings, table = admin.settings, admin.table
+        return await made(lambda: configuration(settings, table))
 
-    def shown(view: Callable[[web.Request], object]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def shown(view: View) -> View:
         async def handle(request: web.Request) -> web.Response:
             try:
-                return answer(view(request))
+                return await view(request)
             except Problem as problem:
                 return refusal(problem)
 

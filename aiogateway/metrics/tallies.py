@@ -106,7 +106,7 @@ class Metrics:
         return found
 
     def fold(self) -> None:
-        """Count what histograms were given; to be called every second or so, so that little of it waits."""
+        """Count what histograms were given; to be called now and then, so that little of it waits."""
         for tally in self._tallies.values():
             tally.fold()
 

@@ -49,7 +49,18 @@ OVERRIDES: Final = frozenset(
     }
 )
 # Written by the gateway itself, so the client's own never goes on beside it.
-SET_INWARD: Final = frozenset({b"host", b"content-length", b"expect", b"x-request-id", b"traceparent", b"tracestate"})
+# Subprotocols among that: a page's token may be one, also where no WebSocket is to be had.
+SET_INWARD: Final = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"expect",
+        b"x-request-id",
+        b"traceparent",
+        b"tracestate",
+        b"sec-websocket-protocol",
+    }
+)
 FORWARDED: Final = frozenset({b"forwarded", b"x-real-ip"})
 # What CGI makes `HTTP_PROXY` of (CVE-2016-5385), names of users and addresses that only a proxy may state, and what
 # belongs to an upgrade that is dropped.

@@ -31,7 +31,7 @@ class Outbound:
         self.rest = rest
         self.chunked = False
         handshake = request.handshake
-        if handshake is not None:
+        if handshake is not None and handshake.withheld:
             head = Head(tuple(without(head.raw, handshake.withheld)), head.headers)
         inward = head.inward()
         lines = [inward] if inward else []

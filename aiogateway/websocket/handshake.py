@@ -32,10 +32,8 @@ VERSION: Final = "13"
 BEARER: Final = "bearer"
 # The last fields of a head that changes protocols, in either direction.
 SWITCH: Final = b"Connection: Upgrade\r\nUpgrade: websocket"
-# Fields of a client's that don't go on as they came: the gateway writes the subprotocols itself.
-OWN: Final = frozenset({b"sec-websocket-protocol"})
-# Beside those, what a browser adds by itself, whatever page it is that asks.
-AMBIENT: Final = OWN | {b"authorization", b"cookie"}
+# What a browser adds by itself, whatever page it is that asks.
+AMBIENT: Final = frozenset({b"authorization", b"cookie"})
 # RFC 6455 section 1.3.
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # 16 bytes in Base64 (section 4.2.1).
@@ -58,7 +56,7 @@ class Handshake(NamedTuple):
     :ivar extensions: names of the extensions that it offered.
     :ivar bearer: whether it offered `bearer`.
     :ivar token: what stood behind that; None for nothing.
-    :ivar withheld: names of the client's fields that don't go on as they came, in lower case.
+    :ivar withheld: names of the client's fields that don't go on, in lower case.
     """
 
     key: str
@@ -66,7 +64,7 @@ class Handshake(NamedTuple):
     extensions: frozenset[str]
     bearer: bool
     token: str | None
-    withheld: frozenset[bytes] = OWN
+    withheld: frozenset[bytes] = frozenset()
 
     def lines(self) -> list[bytes]:
         """The lines that are added to the request for its upstream."""

@@ -151,8 +151,8 @@ def test_what_asks_for_no_socket_goes_on_as_a_plain_request(
     gateway: Gateway, backend: Backend, method: str, under: str, fields: tuple[str, ...]
 ) -> None:
     path = backend.serve(reply(), under=under)
-    assert gateway.ask(request(method, path, *fields)).status == 200
-    assert not {"upgrade", "connection"} & backend.one(path).names
+    assert gateway.ask(request(method, path, *fields, f"Sec-WebSocket-Protocol: bearer, {signed()}")).status == 200
+    assert not {"upgrade", "connection", "sec-websocket-protocol"} & backend.one(path).names
 
 
 def test_a_client_of_http_1_0_gets_a_plain_answer(gateway: Gateway, backend: Backend) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from aiogateway.garbage import LONG, MOST, WORTH_A_MOMENT, WORTH_A_PAUSE, Collector
+from aiogateway.garbage import LONG, MOST, WORTH_A_MOMENT, WORTH_A_PAUSE, Collector, new
 from tests.clock import Clock
 
 
@@ -74,6 +76,33 @@ def test_everything_is_looked_at_in_any_moment_once_memory_grew_far_beyond_what_
     assert not collector.look(1000, quiet=False)
     assert collector.look(0, quiet=False)
     assert len(many) == WORTH_A_PAUSE
+
+
+def test_counting_what_is_new_disturbs_no_thread_that_makes_tuples(collector: Collector) -> None:
+    faults: list[BaseException] = []
+    over = threading.Event()
+
+    def make() -> None:
+        try:
+            while not over.is_set():
+                tuple(number for number in range(100))
+        except SystemError as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(3000):
+            new()
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not faults
 
 
 def test_outside_of_its_time_the_collector_goes_by_itself(collector: Collector) -> None:

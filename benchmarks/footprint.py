@@ -208,21 +208,26 @@ def workers(bench: Bench) -> Iterator[Figure]:
 
 
 def start(bench: Bench) -> Iterator[Figure]:
-    """From exec to ready; the first start does not count, for it may compile."""
+    """From exec to ready, and the CPU of that, which others on the machine change less.
 
-    def once() -> float:
+    The first start does not count, for it may compile.
+    """
+
+    def once() -> tuple[float, float]:
         folder, ports = bench.folder(), Ports(processes.free_port(), processes.free_port(), bench.ports.answers)
         launch, began = guarded(folder, ports), time.perf_counter()
-        with processes.running(launch.argv, bench.core, folder / "stderr.log", launch.environ):
+        with processes.running(launch.argv, bench.core, folder / "stderr.log", launch.environ) as pid:
             while (took := time.perf_counter() - began) < processes.READY_SECONDS:
                 with suppress(OSError), socket.create_connection(("127.0.0.1", ports.admin), 2) as client:
                     client.sendall(b"GET /readyz HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
                     if client.recv(PIECE).startswith(OK):
-                        return time.perf_counter() - began
+                        return time.perf_counter() - began, processes.cpu_seconds(pid)
                 time.sleep(0.002)
         raise processes.BenchError(f"not ready after {took:.0f} s")
 
-    yield Figure("start-up to ready", 0.7, "s", statistics.median([once() for _ in range(STARTS + 1)][1:]))
+    took, cpu = zip(*[once() for _ in range(STARTS + 1)][1:], strict=True)
+    yield Figure("start-up to ready", 0.7, "s", statistics.median(took))
+    yield Figure("start-up to ready, CPU", 0.7, "s", statistics.median(cpu))
 
 
 def first(bench: Bench) -> Iterator[Figure]:

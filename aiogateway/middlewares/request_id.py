@@ -20,8 +20,8 @@ WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def maker() -> Callable[[], str]:
-    """Names that no other worker or machine makes: 64 random bits a process, then a count. Make it after forking."""
-    prefix, count = secrets.token_hex(8), itertools.count()
+    """Names that no other worker or machine makes: 56 random bits a process, then a count. Make it after forking."""
+    prefix, count = secrets.token_hex(7), itertools.count()
     return lambda: prefix + next(count).to_bytes(5, "big").hex()
 
 

@@ -55,5 +55,5 @@ def test_names_differ_between_requests_and_between_processes() -> None:
     first, second = maker(), maker()
     names = [make() for make in (first, second) for _ in range(1000)]
     assert len(set(names)) == 2000
-    assert all(WELL_FORMED.fullmatch(name) and re.fullmatch("[0-9a-f]{26}", name) for name in names)
-    assert {name[:16] for name in names[:1000]}.isdisjoint(name[:16] for name in names[1000:])
+    assert all(WELL_FORMED.fullmatch(name) and re.fullmatch("[0-9a-f]{24}", name) for name in names)
+    assert {name[:14] for name in names[:1000]}.isdisjoint(name[:14] for name in names[1000:])

@@ -30,13 +30,14 @@ class RequestBody:
     """
 
     __slots__ = (
+        "_connection",
         "_content",
         "_credit",
         "_deadlines",
-        "_expect",
+        "_go_on",
         "_idle",
         "_limit",
-        "_request",
+        "_record",
         "length",
         "received",
         "watch",
@@ -47,14 +48,17 @@ class RequestBody:
         self.length = None if length is None else int(length)
         self.received = 0
         self.watch: Callable[[bytes], None] | None = None
-        self._request = request
+        # Not the request itself, which holds this: together they would wait for the garbage collector.
+        self._connection = request.connection
+        self._record = request.record
         self._content = request.content
         self._limit = limit
         self._idle = idle
         self._credit = Credit(min_rate)
         self._deadlines = deadlines
         # RFC 9110 section 10.1.1: only now, when nothing but the body is missing, is the client told to send it.
-        self._expect = EXPECT in request.headers and request.version >= (1, 1)
+        expects = EXPECT in request.headers and request.version >= (1, 1)
+        self._go_on: Callable[[bytes], None] | None = request.write if expects else None
 
     async def read(self) -> bytes:
         """The next bytes as they came; empty at the end.
@@ -62,10 +66,10 @@ class RequestBody:
         :raises Problem: `body_too_large`, `request_timeout`, or `bad_request` when the framing is broken.
         """
         content = self._content
-        if self._expect:
-            self._expect = False
+        if self._go_on is not None:
             if content.total_bytes == 0:
-                self._request.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._go_on(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._go_on = None
         if content.is_eof():
             chunk = content.read_nowait()
         else:
@@ -90,7 +94,7 @@ class RequestBody:
         finally:
             deadline.cancel()
         waited = clock() - started
-        self._request.record.receiving += waited
+        self._record.receiving += waited
         if not self._credit.spend(waited, len(chunk)) and chunk:
             raise too_slow()
         return chunk
@@ -101,7 +105,7 @@ class RequestBody:
     def read_plainly(self) -> None:
         """What is left is much: spare it the parser, where its length is known."""
         if self.length is not None:
-            self._request.connection.read_plainly(self._content, self.length)
+            self._connection.read_plainly(self._content, self.length)
 
     def left(self) -> int:
         """Bytes that are still to be read, as far as the head told; 0 where it didn't."""

@@ -53,6 +53,7 @@ class Pace:
         finally:
             if self._looking is not None:
                 self._looking.cancel()
+                self._looking = None  # it holds this
         self._judge()
 
     def _look_later(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -205,3 +206,25 @@ async def test_a_body_whose_framing_breaks_is_400() -> None:
 
 def test_the_limit_is_told() -> None:
     assert (too_large(5).code, "5 bytes" in too_large(5).detail) == ("body_too_large", True)
+
+
+@pytest.mark.parametrize("fields", [[], [b"Expect: 100-continue"]])
+async def test_a_request_with_a_body_is_gone_once_it_is_over_without_the_garbage_collector(fields: list[bytes]) -> None:
+    async def handler(request: Request) -> Response:
+        body = RequestBody(request, limit=LIMIT, idle=60.0, min_rate=0, deadlines=served.deadlines)
+        request.rest = body
+        return Response(200, [], await all_of(body))
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(handler) as served:
+            client = await served.client(head(b"Content-Length: 100000", *fields))
+            if fields:
+                assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.send(b"x" * 100_000)
+            assert (await client.answer()).status == 200
+            await client.leave()
+            await eventually(lambda: not any(type(each) is Request for each in gc.get_objects()), "it is gone")
+    finally:
+        gc.enable()

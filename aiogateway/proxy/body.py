@@ -116,7 +116,7 @@ class RequestBody:
 
         :returns: the descriptor that it comes from, what has come already, and the patience with the client.
         """
-        connection = self._request.connection
+        connection = self._connection
         if self.watch is not None or (descriptor := connection.body_descriptor()) is None:
             return None
         arrived = self._content.read_nowait()
@@ -127,8 +127,8 @@ class RequestBody:
     def moved(self, giving: Patience) -> None:
         """The rest went another way, as far as it came."""
         self.received += giving.bytes
-        self._request.record.receiving += giving.waited
-        self._request.connection.body_moved(giving.bytes)
+        self._record.receiving += giving.waited
+        self._connection.body_moved(giving.bytes)
 
     async def receive_small(self) -> tuple[bytes, bool]:
         """All of a body of at most `SMALL_BODY` bytes, or the beginning of a larger one.

@@ -45,6 +45,7 @@ class Collector:
         self._clock = clock
         self._ticked = 0.0
         self._least = 0
+        self._recent = 0
         self._passed_over = False
 
     def start(self) -> None:
@@ -57,8 +58,14 @@ class Collector:
     def tick(self) -> None:
         """Look at what is new, or pass over it where it is much; to be called every tick."""
         before, self._ticked = self._ticked, self._clock()
-        if self._ticked - before < LONG and new() <= MOST:
+        count = new() if self._ticked - before < LONG else MOST + 1
+        if self._recent + count <= MOST:
+            self._recent += count
             gc.collect(0)
+            return
+        self._recent = 0
+        if count <= MOST:
+            gc.collect(1)  # with what was new in the ticks before: of those requests most are over by now
         else:
             self._passed_over = True
             gc.freeze()

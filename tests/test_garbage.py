@@ -48,6 +48,20 @@ def test_a_new_cycle_is_gone_after_a_tick(collector: Collector) -> None:
     assert cycle() is None
 
 
+def test_what_outlives_a_tick_is_looked_at_once_more_when_more_has_come(collector: Collector) -> None:
+    cycle = Cycle()
+    gone = weakref.ref(cycle)
+    collector.tick()
+    del cycle
+    collector.tick()
+    assert gone() is not None
+    many: list[list[int]] = []
+    for _ in range(2):
+        many.extend([number] for number in range(MOST * 2 // 3))
+        collector.tick()
+    assert gone() is None
+
+
 def test_much_that_is_new_is_passed_over_until_everything_is_looked_at_in_a_quiet_moment(collector: Collector) -> None:
     cycle, many = lost_cycle(), [[number] for number in range(MOST)]
     collector.tick()

@@ -113,7 +113,6 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = Stop()
-    await warm_up(settings)
     gateway = Gateway(settings, table, counters, notices, board, output)
     if before is not None:
         gateway.reporter.reload_ended(before.at, before.faults)
@@ -125,6 +124,7 @@ async def serve(
             await alongside.start()
             stack.push_async_callback(alongside.close)
         stack.push_async_callback(gateway.close)
+        await warm_up(settings)
         server = await gateway.start()
         runner = web.ServerRunner(server, shutdown_timeout=CLOSING)
         await runner.setup()

@@ -250,8 +250,9 @@ class ClientConnection(Receiving):
         if isinstance(message, _ErrInfo):
             request = Request(ERROR, payload, self, NO_HEAD)
         else:
-            head = terms.heads.of(message, self._last_head())
-            if head is not self._last_head():
+            last = self._last_head()
+            head = terms.heads.of(message, last)
+            if head is not last:
                 self._last_head = weakref.ref(head)
             request = Request(message, payload, self, head)
         self._content = payload

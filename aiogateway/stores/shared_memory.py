@@ -58,7 +58,6 @@ class SharedCounters:
         self._memory = mmap(-1, self._rare + _until.size)
         self._own.lie_in(self._memory)
         self._shared.lie_in(self._memory)
-        self._alone = alone
         self._locks = NoLocks() if alone else Locks(self._own.segments + 1)
 
     def close(self) -> None:
@@ -74,8 +73,6 @@ class SharedCounters:
         if len(checks) != 1:
             return self._take_all(checks)
         ((policy, who),) = checks
-        if self._alone:
-            return [self._take_one(policy, who)]
         try:
             return [self._take_one(policy, who)]
         except Stuck:
@@ -90,8 +87,7 @@ class SharedCounters:
         """
         own = self._own
         place = own.place(policy.label, who)
-        if not self._alone:
-            self._locks.hold(place[0])
+        self._locks.hold(place[0])
         now = self._clock()
         slot = own.find(place, now >> _BEAT)
         if slot == NONE:

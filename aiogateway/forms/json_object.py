@@ -22,14 +22,15 @@ DEEPEST: Final = 1000
 LARGEST: Final = 2**53 - 1
 
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING: Final = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
+# Groups are repeated within (?>...), not with *+: before Python 3.11.5 that one keeps what a failed repetition had begun.
+_STRING: Final = rb'[^"\\]*+(?>(?:\\.[^"\\]*+)*)'
 _STRING_END: Final = re.compile(_STRING + rb'(")?', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]*+")
 _INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,15}")
 # All that may stand between brackets; lists and objects of nothing deeper are passed at once.
 _PLAIN: Final = rb'[-+.0-9A-Za-z ,:\t\r\n]++|"%b"' % _STRING
-_FLAT: Final = re.compile(rb"(?:%b)*+" % _PLAIN, re.DOTALL)
-_NESTED: Final = re.compile(rb"(?:%b|\[(?:%b)*+\]|\{(?:%b)*+\})*+" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+_FLAT: Final = re.compile(rb"(?>(?:%b)*)" % _PLAIN, re.DOTALL)
+_NESTED: Final = re.compile(rb"(?>(?:%b|\[(?>(?:%b)*)\]|\{(?>(?:%b)*)\})*)" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
 _CLOSING: Final = {b"{": b"}", b"[": b"]"}
 
 

@@ -23,6 +23,8 @@ from tests.caching.entries import NOW, entry_of, key_of
 from tests.clock import Clock
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 OBJECT = 10_000
 KEY = key_of()
 BODY = bytes(range(256))

@@ -22,6 +22,8 @@ from aiogateway.metrics.tallies import Count
 from tests.clock import eventually
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 KEY = Key("http://a", "/v2/plans", "?a=1")
 MAX_OBJECT = 100_000
 Work = Callable[[Store], Any]

@@ -11,6 +11,8 @@ from tests.redis_server import RedisServer
 
 from .harness import Backend, Gateway, reply, request, running, write_table
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 UPSTREAMS = '[main]\nurl = "{url}"\n'
 ROUTES = 'auth = "public"\nrate_limit = "off"\nupstream = "main"\n[[route]]\npath = "/b/{rest:path}"\ncache = 600\n'
 

@@ -18,6 +18,8 @@ from .harness import Backend, Gateway, elapsed, eventually, request, running, wr
 from .harness.guards import assert_limited, grown
 from .harness.tokens import as_user
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 ROUTES = """
 auth = "public"
 upstream = "main"

@@ -17,6 +17,8 @@ from aiogateway.stores.redis import RedisCounters
 from tests.clock import eventually
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 LOGIN = Policy("5/minute", 5, 60, "login", logged=True)
 ROUTE = Policy("1000/minute", 1000, 60, "route", logged=False)
 RETRY_AFTER = 0.02

@@ -17,6 +17,8 @@ from aiogateway.stores.windows import Policy, Verdict
 from tests.clock import eventually
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
+
 LOGIN = Policy("5/minute", 5, 60, "login", logged=True)
 ROUTE = Policy("60/minute", 60, 60, "route", logged=False)
 # What machines that do much else may add to a wait, in seconds.

@@ -22,7 +22,7 @@ DEEPEST: Final = 1000
 LARGEST: Final = 2**53 - 1
 
 _BLANKS: Final = re.compile(rb"[ \t\r\n]*+")
-# Groups are repeated within (?>...), not with *+: before Python 3.11.5 that one keeps what a failed repetition had begun.
+# Groups are repeated within (?>...), not by *+: before 3.11.5, Python keeps what a repetition that failed had taken.
 _STRING: Final = rb'[^"\\]*+(?>(?:\\.[^"\\]*+)*)'
 _STRING_END: Final = re.compile(_STRING + rb'(")?', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]*+")

@@ -2,7 +2,7 @@
 
 Owns the pipe between the two and whoever has to be waited for. Rules: the transports of both sockets are still while
 this runs: the source's doesn't read, the sink's has nothing left to write. What was taken from the source and not given
-to the sink is lost when this ends early; both connections are of no more use then.
+to the sink is lost when this fails; both connections are of no more use then.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import structlog
 
 from aiogateway.deadlines import Credit, Deadline, Deadlines
 
-# A body of which no more is left is copied: it may be put aside for a client that reads slowly.
-LEAST: Final = 512 * 1024
+# A body of which no more is left is copied: that is cheaper.
+LEAST: Final = 128 * 1024
 # Bytes that the pipe is to hold; the kernel may give less.
 CAPACITY: Final = 512 * 1024
-# Bodies at once: each takes four descriptors.
+# Bodies at once: each takes up to four descriptors.
 MOST: Final = 256
+# Empty pipes that are kept: to make one costs as much as to copy 100 KB.
+SPARE: Final = 16
 # Pieces that are moved in one turn of the loop.
 IN_A_ROW: Final = 8
 # Seconds between looks at who keeps us waiting.
@@ -76,6 +78,46 @@ class Patience:
         return self.credit.spend(waited, count)
 
 
+class Pipes:
+    """A worker's pipes that nothing is in."""
+
+    def __init__(self) -> None:
+        self._spare: list[tuple[int, int]] = []
+        self._told = False
+
+    def take(self) -> tuple[int, int]:
+        """One to read from and to write to; to be given back.
+
+        :raises Impossible: no descriptors are left.
+        """
+        if self._spare:
+            return self._spare.pop()
+        try:
+            outlet, inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as exc:
+            self.tell(exc)
+            raise Impossible from exc
+        with contextlib.suppress(OSError):  # whoever has many pipes gets small ones
+            fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, CAPACITY)
+        return outlet, inlet
+
+    def give_back(self, pipe: tuple[int, int], *, empty: bool) -> None:
+        if empty and len(self._spare) < SPARE:
+            self._spare.append(pipe)
+            return
+        for descriptor in pipe:
+            os.close(descriptor)
+
+    def tell(self, exc: OSError) -> None:
+        """Log, the first time, that there are no descriptors."""
+        if not self._told:
+            self._told = True
+            log.warning("bodies are copied, for the kernel can't move them", reason=str(exc))
+
+
+PIPES: Final = Pipes()
+
+
 class Splice:
     """One body on its way.
 
@@ -84,55 +126,72 @@ class Splice:
     :param length: bytes to be moved, more than none.
     :param giving: with the source; none of its bytes are booked yet.
     :param taking: the same with the sink.
-    :raises Impossible: no descriptors are left.
+    :param brief: stop where the sink would have to be waited for.
+    :param pipes: where one is taken from.
     """
 
     running = 0
-    told = False
 
     def __init__(
-        self, source: int, sink: int, length: int, deadlines: Deadlines, giving: Patience, taking: Patience
+        self,
+        source: int,
+        sink: int,
+        length: int,
+        deadlines: Deadlines,
+        giving: Patience,
+        taking: Patience,
+        *,
+        brief: bool = False,
+        pipes: Pipes = PIPES,
     ) -> None:
+        self._source, self._sink = source, sink
         self._length = length
         self._deadlines = deadlines
         self._giving, self._taking = giving, taking
+        self._brief = brief
+        self._pipes = pipes
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._awaited: Patience | None = None
         self._deadline: Deadline | None = None
         self._since = self._booked = 0.0
-        self._opened: list[int] = []
-        try:
-            for opened in os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC):
-                self._opened.append(opened)
-            # The loop watches a transport's own descriptor already, and no other may.
-            for descriptor in (source, sink):
-                self._opened.append(os.dup(descriptor))
-        except OSError as exc:
-            self._close()
-            if not Splice.told:
-                Splice.told = True
-                log.warning("bodies are copied, for the kernel can't move them", reason=str(exc))
-            raise Impossible from exc
-        with contextlib.suppress(OSError):  # whoever has many pipes gets small ones
-            fcntl.fcntl(self._opened[1], fcntl.F_SETPIPE_SZ, CAPACITY)
-        self._outlet, self._inlet, self._source, self._sink = self._opened
+        # By side, what is watched in its place: the loop watches a transport's own descriptor, and no other may.
+        self._watched: dict[Patience, int] = {}
 
-    async def run(self) -> None:
-        """Move all of it.
+    async def run(self) -> bytes:
+        """Move all of it, or as much as can be moved without more descriptors, or as `brief` says.
 
+        :returns: what was taken of the source and is still to be given to the sink.
+        :raises Impossible: no descriptors are left; nothing was moved.
         :raises SourceLost: the source has no more.
         :raises ConnectionError: the sink takes no more.
         :raises Exception: what a side's patience makes.
         """
+        pipe = self._outlet, self._inlet = self._pipes.take()
+        empty = False
         Splice.running += 1
         try:
             self._turn()
-            await self._done
+            if self._done.done():
+                self._done.result()
+            else:
+                await self._done
+            left = self._left_in_pipe()
+            empty = True
+            return left
         finally:
             Splice.running -= 1
             self._ready()
-            self._close()
+            self._pipes.give_back(pipe, empty=empty)
+            for descriptor in self._watched.values():
+                os.close(descriptor)
+
+    def _left_in_pipe(self) -> bytes:
+        held, pieces = self._giving.bytes - self._taking.bytes, []
+        while held:
+            pieces.append(os.read(self._outlet, held))
+            held -= len(pieces[-1])
+        return b"".join(pieces)
 
     def _turn(self) -> None:
         """Move what can be moved at once, and wait for whoever is not ready."""
@@ -183,11 +242,21 @@ class Splice:
         return True
 
     def _wait(self, side: Patience, descriptor: int) -> None:
+        if self._brief and side is self._taking:
+            self._done.set_result(None)
+            return
+        if side not in self._watched:
+            try:
+                self._watched[side] = os.dup(descriptor)
+            except OSError as exc:
+                self._pipes.tell(exc)
+                self._done.set_result(None)
+                return
         self._awaited = side
         self._since = self._booked = self._deadlines.clock()
         self._look_later(0.0)
-        watch = self._loop.add_reader if descriptor == self._source else self._loop.add_writer
-        watch(descriptor, self._resume)
+        watch = self._loop.add_reader if side is self._giving else self._loop.add_writer
+        watch(self._watched[side], self._resume)
 
     def _resume(self) -> None:
         side = self._awaited
@@ -203,9 +272,9 @@ class Splice:
         if self._deadline is not None:
             self._deadline.cancel()
         if side is self._giving:
-            self._loop.remove_reader(self._source)
+            self._loop.remove_reader(self._watched[side])
         else:
-            self._loop.remove_writer(self._sink)
+            self._loop.remove_writer(self._watched[side])
         return self._book(side)
 
     def _book(self, side: Patience) -> bool:
@@ -230,11 +299,6 @@ class Splice:
             self._look_later(waited)
         else:
             self._done.set_exception(side.exhausted())
-
-    def _close(self) -> None:
-        for descriptor in self._opened:
-            os.close(descriptor)
-        self._opened.clear()
 
 
 def possible(left: int) -> bool:

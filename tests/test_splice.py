@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aiogateway.deadlines import Credit, Deadlines
-from aiogateway.splice import Impossible, Patience, SourceLost, Splice, descriptor_of
+from aiogateway.splice import SPARE, Impossible, Patience, Pipes, SourceLost, Splice, descriptor_of
 from tests.clock import Clock, eventually
 
 BODY = bytes(range(251)) * 8000
@@ -32,14 +33,16 @@ class Pairs:
         self.deadlines = Deadlines(self.clock)
         self.giving = Patience(None, Credit(0), Slow)
         self.taking = Patience(None, Credit(0), Slow)
+        self.pipes = Pipes()
         for end in self.all():
             end.setblocking(False)
 
     def all(self) -> tuple[socket.socket, ...]:
         return self.giver, self.source, self.sink, self.taker
 
-    def splice(self, length: int) -> Splice:
-        return Splice(self.source.fileno(), self.sink.fileno(), length, self.deadlines, self.giving, self.taking)
+    def splice(self, length: int, *, brief: bool = False) -> Splice:
+        ends = self.source.fileno(), self.sink.fileno()
+        return Splice(*ends, length, self.deadlines, self.giving, self.taking, brief=brief, pipes=self.pipes)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -60,6 +63,7 @@ def pairs() -> Iterator[Pairs]:
     yield made
     for end in made.all():
         end.close()
+    made.pipes.give_back(made.pipes.take(), empty=False)  # no more than one was in use at a time
     assert len(made.deadlines) == 0, "a deadline outlived its splice"
     assert len(set(os.listdir("/proc/self/fd")) - before) == 0, "a descriptor was left open"
 
@@ -108,7 +112,7 @@ async def test_a_source_that_says_nothing_for_too_long_ends_it(pairs: Pairs) -> 
     assert pairs.giving.waited >= 58.0
 
 
-def _has_moved(pairs: Pairs, moving: asyncio.Task[None], count: int) -> bool:
+def _has_moved(pairs: Pairs, moving: asyncio.Task[bytes], count: int) -> bool:
     return moving.done() or pairs.taking.bytes == count
 
 
@@ -151,9 +155,64 @@ async def test_without_descriptors_it_is_impossible_and_nothing_is_lost(
     def refuse(flags: int) -> tuple[int, int]:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(os, "pipe2", refuse)
-    with pytest.raises(Impossible):
-        pairs.splice(8)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pipe2", refuse)
+        with pytest.raises(Impossible):
+            await pairs.splice(8).run()
+
+
+async def test_without_descriptors_to_wait_with_what_was_taken_is_given_back(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    fill(pairs.sink)
+    pairs.giver.send(b"12345678")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "dup", refuse)
+        assert await pairs.splice(8).run() == b"12345678"
+    assert (pairs.giving.bytes, pairs.taking.bytes) == (8, 0)
+
+
+async def test_a_brief_one_gives_back_what_a_slow_sink_does_not_take(pairs: Pairs) -> None:
+    given = asyncio.create_task(asyncio.get_running_loop().sock_sendall(pairs.giver, BODY))
+    left = await pairs.splice(len(BODY), brief=True).run()
+    given.cancel()
+    await asyncio.gather(given, return_exceptions=True)
+    taken = pairs.taking.bytes
+    assert 0 < taken < taken + len(left) == pairs.giving.bytes < len(BODY)
+    assert await pairs.take(taken) + left == BODY[: pairs.giving.bytes]
+
+
+async def test_a_brief_one_waits_for_its_source(pairs: Pairs) -> None:
+    moving = asyncio.create_task(pairs.splice(8, brief=True).run())
+    for piece in (b"1234", b"5678"):
+        pairs.giver.send(piece)
+        assert await pairs.take(4) == piece
+    assert await moving == b""
+
+
+def test_only_an_empty_pipe_is_used_again_and_only_some_are_kept() -> None:
+    pipes = Pipes()
+    taken = [pipes.take() for _ in range(SPARE + 1)]
+    for pipe in taken:
+        pipes.give_back(pipe, empty=True)
+    again = [pipes.take() for _ in range(SPARE)]
+    assert sorted(again) == sorted(taken[:SPARE])
+    with pytest.raises(OSError):
+        os.fstat(taken[SPARE][0])
+    for pipe in again:
+        pipes.give_back(pipe, empty=False)
+    with pytest.raises(OSError):
+        os.fstat(again[0][0])
+
+
+def fill(sink: socket.socket) -> None:
+    """Leave no room in a socket."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sink.send(bytes(1 << 16))
 
 
 async def test_only_a_plain_socket_has_a_descriptor(tmp_path: Path) -> None:

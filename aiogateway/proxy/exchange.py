@@ -180,8 +180,8 @@ class Exchange:
                         return  # the upstream closed: reading says what it said before that
                     finally:
                         deadline.cancel()
-                if not chunked and await self._splice_rest(body):
-                    break
+                if not chunked:
+                    await self._splice_rest(body)
         except Problem as problem:
             connection.fail(problem)
             return
@@ -193,15 +193,15 @@ class Exchange:
         if not self._headed and not self._over:
             self._deadline = self._deadlines.after(self._timeout, self._no_head)
 
-    async def _splice_rest(self, body: Rest) -> bool:
-        """Have the kernel move the rest of the body, if it is long enough; whether that was done.
+    async def _splice_rest(self, body: Rest) -> None:
+        """Have the kernel move the rest of the body, if it is long enough, or as much of it as it can.
 
         :raises Problem: one side keeps the other waiting for too long, or the client is gone.
         :raises ConnectionError: the upstream takes no more.
         """
         connection = self._connection
         if not possible(body.left()) or (sink := connection.descriptor()) is None or (held := body.hold()) is None:
-            return False
+            return
         source, arrived, giving = held
         taking = Patience(self._idle, Credit(0), lambda: Problem("upstream_timeout", NOT_READING))
         try:
@@ -212,22 +212,23 @@ class Exchange:
                 await connection.flushed()
             finally:
                 deadline.cancel()
-            await Splice(source, sink, body.left(), self._deadlines, giving, taking).run()
-            return True
+            connection.write(await Splice(source, sink, body.left(), self._deadlines, giving, taking).run())
         except Impossible:
-            return False
+            return
         except SourceLost as exc:
             raise Problem("client_closed") from exc
         finally:
             body.moved(giving)
 
-    async def splice(self, sink: int, left: int, taking: Patience) -> bool:
+    async def splice(self, sink: int, left: int, taking: Patience, *, brief: bool) -> bytes:
         """Have the kernel move the rest of the answer's body, which is read plainly and of which nothing is at hand.
 
-        `hold` was called. False where it can't be done, and nothing was.
+        `hold` was called. What is not moved is read as before.
 
         :param sink: the client's descriptor.
         :param left: bytes that are still to come.
+        :param brief: stop where the client would have to be waited for.
+        :returns: what was taken and has to be given to the client first.
         :raises aiohttp.ClientError: the upstream broke off.
         :raises ConnectionError: the client takes no more.
         :raises Problem: `upstream_timeout`.
@@ -238,10 +239,9 @@ class Exchange:
             raise aiohttp.ClientPayloadError("the connection is lost")
         giving = Patience(self._idle, Credit(0), lambda: Problem("upstream_timeout", SILENT))
         try:
-            await Splice(source, sink, left, self._deadlines, giving, taking).run()
-            return True
+            return await Splice(source, sink, left, self._deadlines, giving, taking, brief=brief).run()
         except Impossible:
-            return False
+            return b""
         except (SourceLost, Problem) as exc:
             self._blame()
             if isinstance(exc, Problem):

@@ -239,38 +239,38 @@ class UpstreamResponse(Response):
             chunk = b""  # not to be held while the client reads
             if request.must_wait and not self._shelve(length, record.bytes_out):
                 await self.wait_for_client()
-            if (
-                length is not None
-                and possible(length - record.bytes_out)
-                and not self._shelved
-                and await self._splice(request, exchange, length)
-            ):
-                break
-            chunk = await exchange.read()
+            if length is not None and possible(length - record.bytes_out) and not self._shelved:
+                chunk = await self._splice(request, exchange, length)
+            chunk = chunk or await exchange.read()
         record.released = time.monotonic()
         if self._chunked:
             request.write(b"0\r\n\r\n")
 
-    async def _splice(self, request: Request, exchange: Exchange, length: int) -> bool:
-        """Have the kernel move the rest of the body; False where that can't be.
+    async def _splice(self, request: Request, exchange: Exchange, length: int) -> bytes:
+        """Have the kernel move the rest of the body, or as much as it can.
+
+        What may be put aside for a client that reads slowly is moved for as long as the client keeps up.
 
         :param length: of the whole body, in bytes.
+        :returns: what has to be given next.
         """
         connection, record = request.connection, request.record
         if (sink := connection.descriptor()) is None or not exchange.may_splice():
-            return False
+            return b""
         while arrived := exchange.at_hand():
             self._give(request, arrived)
         if not (left := length - record.bytes_out):
-            return True
+            return b""
         exchange.hold()
-        connection.flush(whole=True)
-        if request.must_wait:
-            await self.wait_for_client()
-        connection.flush(whole=False)
+        if request.must_wait or connection.unsent():
+            connection.flush(whole=True)
+            if request.must_wait:
+                await self.wait_for_client()
+            connection.flush(whole=False)
         taking = connection.taking()
+        brief = self._shelf is not None and self._shelf.has_room(left)
         try:
-            return await exchange.splice(sink, left, taking)
+            return await exchange.splice(sink, left, taking, brief=brief)
         finally:
             record.bytes_out += taking.bytes
             record.sending += taking.waited

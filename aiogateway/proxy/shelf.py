@@ -21,9 +21,13 @@ class Shelf:
         self.room = room
         self._most = most
 
+    def has_room(self, count: int) -> bool:
+        """Whether `take` would take so many bytes."""
+        return 0 < count <= min(self._most, self.room)
+
     def take(self, count: int) -> bool:
         """Have room for so many bytes, if there is any; what is taken must be given back."""
-        if not 0 < count <= min(self._most, self.room):
+        if not self.has_room(count):
             return False
         self.room -= count
         return True

@@ -24,6 +24,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from aiogateway.splice import descriptor_of
 from aiogateway.streams import PlainBody
+from aiogateway.upstreams.intake import FIRST, Intake
 
 # Bytes of an answer kept before reading pauses; aiohttp pauses at twice this.
 ANSWER_BUFFER: Final = 64 * 1024
@@ -35,7 +36,10 @@ _UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
 
 
 class UpstreamProtocol(ResponseHandler):
-    """aiohttp's client protocol, which also knows what came first since the request was sent."""
+    """aiohttp's client protocol, which also knows what came first since the request was sent.
+
+    :ivar descriptor: of its socket, as `splice.descriptor_of`; of no use once the transport is closing.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -44,7 +48,14 @@ class UpstreamProtocol(ResponseHandler):
         self.first = b""
         self.received = 0
         self.plain: PlainBody | None = None
+        self.descriptor: int | None = None
         self.expecting: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.descriptor = descriptor_of(transport)
+        if self.descriptor is not None:
+            cast(asyncio.Transport, transport).set_protocol(Intake(self))
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
@@ -79,6 +90,8 @@ class UpstreamProtocol(ResponseHandler):
             empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
             self._payload = EMPTY_PAYLOAD if empty else payload
             self.feed_data((message, self._payload))
+            if len(data) == FIRST and not self._payload.is_eof():
+                self.pause_reading()  # until the body is read, so that the kernel may be asked to move what follows
         if tail:
             super().data_received(tail)
 
@@ -287,7 +300,8 @@ class UpstreamConnection:
 
     def descriptor(self) -> int | None:
         """The descriptor of its socket, as `splice.descriptor_of`."""
-        return descriptor_of(self._protocol.transport)
+        transport = self._protocol.transport
+        return None if transport is None or transport.is_closing() else self._protocol.descriptor
 
     async def flushed(self) -> None:
         """Wait until all that was written is with the kernel.

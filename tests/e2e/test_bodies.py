@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from aiogateway.upstreams.intake import FIRST
+
 from .harness import Backend, Gateway, Peer, chunked, reply, request
 
-SIZES = (0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 5 << 20)
+SIZES = (0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 192 << 10, 300_000, 5 << 20)
 PATTERN = bytes(range(251))
 
 
@@ -252,3 +254,30 @@ def test_a_trailer_of_one_request_is_never_a_field_of_the_next(
             assert client.ask(chunked.encode()).status == 200
             assert client.ask(request("GET", second)).status == 200
             assert backend.wait_for(second).values("x-smuggled") == []
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "close"])
+@pytest.mark.parametrize("more", [-1, 0, 1, 100_000, 200_000])
+def test_an_answer_that_fills_what_its_beginning_is_read_into(
+    gateway: Gateway, backend: Backend, framing: str, more: int
+) -> None:
+    """The gateway reads no more than so much before it has looked at a head, and has to go on behind it."""
+    head = "HTTP/1.1 200 OK\r\n" + {"length": "Content-Length: {:>7}", "chunks": "Transfer-Encoding: chunked"}.get(
+        framing, "Connection: close"
+    )
+    size = FIRST + more - len(head.format(0)) - len("\r\n\r\n")
+    if framing == "chunks":
+        size -= len(f"{size:x}\r\n\r\n0\r\n\r\n")
+    body = bytes_of(size)
+    raw = head.format(size).encode() + b"\r\n\r\n" + (chunked(body) if framing == "chunks" else body)
+    assert len(raw) == FIRST + more
+
+    def answer(peer: Peer) -> None:
+        peer.send(raw)
+        if framing == "close":
+            peer.close()
+
+    path = backend.serve(answer)
+    with gateway.client() as client:
+        for _ in range(2):
+            assert digest(client.ask(request("GET", path)).data) == digest(body)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -18,13 +19,17 @@ from typing import Final
 import structlog
 
 from aiogateway.deadlines import Credit, Deadline, Deadlines
+from aiogateway.linux import descriptor_limit
 
 # A body of which no more is left is copied: that is cheaper.
 LEAST: Final = 128 * 1024
-# Bytes that the pipe is to hold; the kernel may give less.
+# Bytes that a pipe is to hold, while there are few bodies; the kernel may give less.
 CAPACITY: Final = 512 * 1024
-# Bodies at once: each takes up to four descriptors.
-MOST: Final = 256
+# Bytes that all pipes hold, which the kernel has to keep for clients that read slowly; none holds less than the second.
+IN_PIPES: Final = 64 << 20
+LITTLE: Final = 64 * 1024
+# Bodies at once, unless descriptors are few: each takes up to four, and all together no more than a quarter.
+MOST: Final = 1024
 # Empty pipes that are kept: to make one costs as much as to copy 100 KB.
 SPARE: Final = 16
 # Pieces that are moved in one turn of the loop.
@@ -216,7 +221,8 @@ class Splice:
         :raises SourceLost: it has no more.
         """
         try:
-            count = os.splice(self._source, self._inlet, min(CAPACITY, left), flags=_FLAGS)
+            much = min(CAPACITY, max(LITTLE, IN_PIPES // Splice.running))
+            count = os.splice(self._source, self._inlet, min(much, left), flags=_FLAGS)
         except BlockingIOError:
             self._wait(self._giving, self._source)
             return False
@@ -303,4 +309,10 @@ class Splice:
 
 def possible(left: int) -> bool:
     """Whether it is worth it for so many bytes, and there are not too many already."""
-    return left > LEAST and Splice.running < MOST
+    return left > LEAST and Splice.running < most()
+
+
+@functools.cache
+def most() -> int:
+    """How many bodies may be moved at once; not to be asked before this process may open as many as it ever will."""
+    return min(MOST, descriptor_limit() // 16)

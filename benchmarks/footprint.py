@@ -107,19 +107,23 @@ class Bench:
         """A new one."""
         return Path(tempfile.mkdtemp(dir=self.root))
 
-    def compared(self, ours: tuple[int, int], base: tuple[int, int], script: str, core: str) -> float:
-        """The ratio of the CPU a request of two gateways, under the load of `scenarios.measure_requests`."""
+    def compared(self, ours: tuple[int, int], base: tuple[int, int], script: str, core: str, more: int = 1) -> float:
+        """The ratio of the CPU a request of two gateways, under the load of `scenarios.measure_requests`.
+
+        :param more: how many times the connections of `base` ours gets.
+        """
         lua = self.folder() / "load.lua"
         lua.write_text(script)
 
-        def cpu(port: int, pid: int) -> float:
+        def cpu(target: tuple[int, int]) -> float:
+            port, pid = target
             before = processes.cpu_seconds(pid)
-            requests = load.run(port, lua, CONNECTIONS, SECONDS, core).requests
+            requests = load.run(port, lua, CONNECTIONS // (1 if target is ours else more), SECONDS, core).requests
             processes.settle(pid)
             return (processes.cpu_seconds(pid) - before) / requests
 
-        cpu(*ours), cpu(*base)  # both warm
-        ratios = [cpu(*ours) / cpu(*base) if turn % 2 else 1 / (cpu(*base) / cpu(*ours)) for turn in range(ROUNDS)]
+        cpu(ours), cpu(base)  # both warm
+        ratios = [cpu(ours) / cpu(base) if turn % 2 else 1 / (cpu(base) / cpu(ours)) for turn in range(ROUNDS)]
         return statistics.median(ratios)
 
 
@@ -198,13 +202,18 @@ def tables(bench: Bench) -> Iterator[Figure]:
 
 
 def workers(bench: Bench) -> Iterator[Figure]:
-    """What a second worker costs, at the same rate."""
+    """What a second worker costs: with the same load for both together, and with the same for each.
+
+    With half of the load a worker finds fewer requests in each turn of its loop, which costs a single one as much.
+    """
     answers, script = bench.ports.answers, load.script(traffic.SMALL_GET) + REST
     with (
         bench.running(answers, core=bench.every) as one,
         bench.running(answers, core=bench.every, more={"GATEWAY_WORKERS": "2"}) as two,
     ):
         yield Figure("CPU a request, two workers over one", 1.1, "times", bench.compared(two, one, script, bench.every))
+        ratio = bench.compared(two, one, script, bench.every, more=2)
+        yield Figure("CPU a request, two workers over one with half of the load", 1.1, "times", ratio)
 
 
 def start(bench: Bench) -> Iterator[Figure]:

@@ -27,6 +27,8 @@ LAYERS: Final = (
             "logs",
             "memory",
             "metrics",
+            "oversight",
+            "service_manager",
         ),
         *("metrics", "output", "overload", "recent", "splice", "streams"),
     },

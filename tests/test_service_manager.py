@@ -128,7 +128,7 @@ def test_a_reload_is_over_when_every_worker_that_lives_serves_by_it(sock: Notify
     workers[0].reloading()
     workers[0].reloaded(refused=refused)
     oversight.look({0, 1})
-    assert [list(message.lines)[0] for message in sock.rest()] == ["READY", "RELOADING"]
+    assert [next(iter(message.lines)) for message in sock.rest()] == ["READY", "RELOADING"]
     oversight.look({0})  # the other one died; who takes its place begins with what was read
     (ready,) = sock.rest()
     assert ready.lines["READY"] == "1" and ("old configuration" in ready.lines["STATUS"]) is refused

@@ -82,9 +82,8 @@ def test_the_watchdog_hears_of_it_while_every_loop_turns_and_no_longer(
         frozen = max(children(gateway.process.pid), default=0) if workers > 1 else gateway.process.pid
         os.kill(frozen, signal.SIGSTOP)
         try:
-            # What was said before, and what its last sign of life is still good for.
-            while not sock.silent("WATCHDOG", WATCHDOG * 0.6):
-                pass
+            # A few were said before, or go by a sign of life that is still good.
+            assert any(sock.silent("WATCHDOG", WATCHDOG * 0.6) for _ in range(6))
             assert sock.silent("WATCHDOG", WATCHDOG * 1.5)
         finally:
             os.kill(frozen, signal.SIGCONT)

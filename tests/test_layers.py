@@ -25,6 +25,7 @@ LAYERS: Final = (
             "history",
             "linux",
             "logs",
+            "manual",
             "memory",
             "metrics",
             "oversight",

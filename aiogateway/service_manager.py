@@ -60,6 +60,7 @@ class ServiceManager:
         self.pace = None if watchdog is None or not self._address else watchdog / 2
         self._stops_within = stops_within
         self._failing = False
+        self._stopping = False
 
     @property
     def listens(self) -> bool:
@@ -74,18 +75,24 @@ class ServiceManager:
 
     def reloading(self) -> None:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=Reading the configuration again")
+        self._tell_unless_stopping("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=Reading the configuration again")
 
     def reloaded(self, *, refused: bool) -> None:
-        self._tell("READY=1", "STATUS=Serving" + (", by the old configuration: the new one has faults" * refused))
+        how = ", by the old configuration: the new one has faults" if refused else ""
+        self._tell_unless_stopping("READY=1", f"STATUS=Serving{how}")
 
     def crashing(self, crashing: bool) -> None:
         """Workers begin to die again and again, or that is over."""
-        self._tell("STATUS=" + ("Workers die again and again" if crashing else "Serving"))
+        self._tell_unless_stopping("STATUS=" + ("Workers die again and again" if crashing else "Serving"))
 
     def stopping(self) -> None:
+        self._stopping = True
         # Whatever the unit says of it, a drain may take as long as the settings do.
         self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round(self._stops_within * 1e6)}", "STATUS=Draining")
+
+    def _tell_unless_stopping(self, *lines: str) -> None:
+        if not self._stopping:
+            self._tell(*lines)
 
     def _tell(self, *lines: str) -> None:
         if not self._address:

@@ -46,6 +46,11 @@ def test_each_state_is_a_message_of_its_own(sock: NotifySocket) -> None:
     stopping = sock.next()
     assert stopping.lines == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "33500000", "STATUS": "Draining"}
     assert stopping.sender == os.getpid()
+    manager.reloading()
+    manager.reloaded(refused=False)
+    manager.crashing(False)
+    manager.alive()
+    assert [message.lines for message in sock.rest()] == [{"WATCHDOG": "1"}], "it stops, and does nothing else"
 
 
 def test_who_is_named_in_the_environment_is_named_there_no_more() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `demo`, `check`, `routes`, `explain`, `token` (contract, "Commands").
+"""The command line: `serve`, `demo`, `check`, `routes`, `explain`, `token` (contract, "Commands"), and `completion`.
 
 Rules: commands only read options, call what does the work, and print; everything heavy is imported by the command that
 needs it, so that `--help` is quick. A fault of the configuration is a list of lines and exit 1, never a traceback.
@@ -13,14 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import click
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
 
 from aiogateway import __version__
+from aiogateway.manual import Program
 
 if TYPE_CHECKING:
     from aiogateway.settings import Settings
+
+SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @contextmanager
@@ -37,17 +41,26 @@ def _told() -> Iterator[None]:
 
 
 def _config_option(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--config", metavar="FOLDER", help="Folder with upstreams.toml and routes/*.toml.")(command)
+    option = click.option(
+        "--config",
+        metavar="FOLDER",
+        help="Folder with upstreams.toml and routes/*.toml (GATEWAY_CONFIG).",
+        shell_complete=lambda context, option, begun: [CompletionItem(begun, type="dir")],
+    )
+    return option(command)
 
 
 def _overrides(**options: str | None) -> dict[str, str]:
     return {field: value for field, value in options.items() if value is not None}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aiogateway")
 def main() -> None:
-    """aiogateway: one public HTTP entry to many services."""
+    """aiogateway: one public HTTP entry to many services.
+
+    Every setting is an environment variable, checked as a whole before anything starts.
+    """
     gc.disable()  # what a command loads stays, so that looking for garbage meanwhile only costs; a server enables it
 
 
@@ -60,14 +73,17 @@ def _without_rich() -> None:
 
 
 @main.command()
-@click.option("--host", help="Public listener (GATEWAY_HOST).")
+@click.option("--host", metavar="HOST", help="Public listener (GATEWAY_HOST).")
 @click.option("--port", metavar="PORT", help="Public listener (GATEWAY_PORT).")
 @click.option("--admin-host", metavar="HOST", help="Admin listener (GATEWAY_ADMIN_HOST).")
 @click.option("--admin-port", metavar="PORT", help="Admin listener (GATEWAY_ADMIN_PORT).")
 @click.option("--workers", metavar="N", help="Worker processes (GATEWAY_WORKERS).")
 @_config_option
 def serve(**options: str | None) -> None:
-    """Run the gateway until SIGTERM or SIGINT."""
+    """Run the gateway until SIGTERM or SIGINT.
+
+    It refuses to start with any fault that `check` would find.
+    """
     import functools
 
     _without_rich()
@@ -80,7 +96,10 @@ def serve(**options: str | None) -> None:
 
 @main.command()
 def demo() -> None:
-    """Run the gateway with stand-ins for every upstream, on loopback."""
+    """Run the gateway with stand-ins for every upstream, on loopback.
+
+    A sample page of another origin uses it; requests to try are printed.
+    """
     _without_rich()
     from aiogateway.demo import command
 
@@ -94,7 +113,10 @@ def demo() -> None:
 @main.command()
 @_config_option
 def check(config: str | None) -> None:
-    """Validate environment and route files; list every fault."""
+    """Validate environment and route files; list every fault.
+
+    A fault is a line with file, entry and key. Without any, what is worth a note is listed.
+    """
     from aiogateway import describe
     from aiogateway.routes import configure
     from aiogateway.settings.faults import ConfigError
@@ -113,7 +135,10 @@ def check(config: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every policy.")
 @_config_option
 def routes(as_json: bool, config: str | None) -> None:
-    """Print the route table."""
+    """Print the route table.
+
+    On a terminal it is drawn; elsewhere each route is a line.
+    """
     from aiogateway import describe
     from aiogateway.routes import configure
 
@@ -148,7 +173,10 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 @click.argument("path")
 @_config_option
 def explain(method: str, path: str, config: str | None) -> None:
-    """Say what happens to a request: route, upstream, rewritten path, policies, and where each value comes from."""
+    """Say what happens to a request, and why.
+
+    Its route, upstream, rewritten path and policies, and where each value comes from: default, file, variable.
+    """
     from aiogateway import describe
     from aiogateway.errors import Problem
     from aiogateway.routes import OWN_PATHS, configure
@@ -183,6 +211,13 @@ def token(sub: str, roles: tuple[str, ...], ttl: int) -> None:
     with _told():
         settings = read(os.environ, need_key=False)
     click.echo(_signed(settings, sub, roles, ttl))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(tuple(SHELLS)))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands and options."""
+    click.echo(SHELLS[shell](main, {}, "aiogateway", "_AIOGATEWAY_COMPLETE").source())
 
 
 def _signed(settings: Settings, sub: str, roles: tuple[str, ...], ttl: int) -> str:

@@ -1,7 +1,7 @@
 """The parent of several workers.
 
-It runs no event loop. It sleeps until a signal, then reaps, replaces, has the configuration read, or passes on; nothing
-else. What takes long or may fail runs in a process of its own.
+It runs no event loop. It sleeps until a signal, then reaps, replaces, has the configuration read, or passes on, and
+looks how its workers fare; nothing else. What takes long or may fail runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from aiogateway import linux
+from aiogateway.oversight import Oversight
 from aiogateway.serving import RELOAD, TAKEN
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ class Parent:
     :param read: reads the configuration again, in a process of its own: it may take long, and may fail.
     :param read_ended: told that process's exit code, before the workers are told.
     :param tell: told when workers begin to die again and again, and when that is over.
+    :param oversight: watches the workers, and tells the service manager of them.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Parent:
         read: Callable[[], int],
         read_ended: Callable[[int], None],
         tell: Callable[[bool], None],
+        oversight: Oversight,
     ) -> None:
         self._work = work
         self._release = release
         self._read = read
         self._read_ended = read_ended
         self._tell = tell
+        self._oversight = oversight
         self._born: dict[int, tuple[int, float]] = {}  # by process: its number, and when
         self._stopping = False
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)
@@ -70,6 +74,7 @@ class Parent:
         while not self._stopping or self._born:
             self._start_due()
             self._settle()
+            self._oversight.look({slot for slot, _ in self._born.values()})
             said = signal.sigtimedwait(_SIGNALS, max(self._next() - time.monotonic(), 0.0))
             if said is None:
                 continue
@@ -79,6 +84,8 @@ class Parent:
                 self._start_reading()
             elif said.si_signo != RELOAD:  # that one is for workers only
                 insisted = self._stopping or said.si_signo == signal.SIGQUIT
+                if not self._stopping:
+                    self._oversight.stopping()
                 self._stopping = True
                 self._due.clear()
                 self._release()
@@ -90,11 +97,12 @@ class Parent:
     def _next(self) -> float:
         """When there is something to do even without a signal."""
         settling = (born + SETTLED for slot, born in self._born.values() if self._quick_deaths.get(slot))
-        return min((*self._due.values(), *settling), default=time.monotonic() + 3600.0)
+        return min(*self._due.values(), *settling, self._oversight.due(), time.monotonic() + 3600.0)
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for slot in [slot for slot, due in self._due.items() if due <= now]:
+            self._oversight.born(slot)
             pid = self._fork(functools.partial(self._work, slot), {signal.SIGCHLD})
             if pid is None:
                 self._due[slot] = now + BACKOFF[1]
@@ -135,6 +143,7 @@ class Parent:
             return
         self._read_again = self._reader is not None
         if self._reader is None:
+            self._oversight.reloading()
             self._reader = self._fork(self._read, {signal.SIGCHLD, signal.SIGTERM})
             if self._reader is None:
                 self._reading_ended(1)
@@ -143,6 +152,7 @@ class Parent:
         self._reader = None
         if not self._stopping:
             self._read_ended(code)
+            self._oversight.read(refused=code != 0)
             self._pass_on(RELOAD)
         if self._read_again:
             self._start_reading()

@@ -20,6 +20,7 @@ import structlog
 
 from aiogateway.app import Gateway
 from aiogateway.routes import Table
+from aiogateway.service_manager import Overseer
 from aiogateway.settings import ConfigError, Settings
 from aiogateway.settings.faults import ENVIRONMENT, Fault
 
@@ -195,11 +196,15 @@ def read_as_worker(shared: Shared, certificate: Certificate) -> Reading | None:
 
 
 class Reloader:
-    """:param read: reads again, at any length; gives None when there is nothing to read."""
+    """:param read: reads again, at any length; gives None when there is nothing to read.
 
-    def __init__(self, gateway: Gateway, read: Reader) -> None:
+    :param overseer: told of each reading.
+    """
+
+    def __init__(self, gateway: Gateway, read: Reader, overseer: Overseer) -> None:
         self._gateway = gateway
         self._read = read
+        self._overseer = overseer
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -211,18 +216,23 @@ class Reloader:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            self._overseer.reloading()
+            refused = True
             try:
-                await self._reload()
+                refused = await self._reload()
             except Exception:  # a fault of ours: the next set may do without it, so asking again must stay possible
                 log.exception("reload failed")
                 self._gateway.reporter.reload_ended(time.time(), ("taking it up failed: see the log",))
+            self._overseer.reloaded(refused=refused)
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> bool:
+        """Whether what was read is refused."""
         gateway = self._gateway
         reading = await asyncio.to_thread(self._read)
         if reading is None:
-            return
+            return False
         if reading.table is not None:
             await gateway.reload(reading.table)
             log.info("reloaded", upstreams=len(gateway.table.upstreams), routes=len(gateway.table.routes))
         gateway.reporter.reload_ended(reading.at, reading.faults)
+        return bool(reading.faults)

@@ -28,6 +28,7 @@ from aiogateway.output import Output
 from aiogateway.proxy.listener import Server
 from aiogateway.reloading import Reader, Reading, Reloader
 from aiogateway.routes import Table
+from aiogateway.service_manager import Overseer
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
 from aiogateway.warmup import warm_up
@@ -92,6 +93,7 @@ async def serve(
     admin: socket.socket,
     *,
     read: Reader,
+    overseer: Overseer,
     before: Reading | None = None,
     tls: ssl.SSLContext | None = None,
     has_parent: bool = False,
@@ -105,6 +107,7 @@ async def serve(
     :param output: where log lines go.
     :param board: where workers tell each other about themselves.
     :param read: reads the configuration again (`reloading.Reloader`).
+    :param overseer: told how this process fares.
     :param before: how it was read last, if it was before this process began.
     :param tls: what the public listener speaks.
     :param has_parent: whether a parent process passes signals on.
@@ -116,10 +119,11 @@ async def serve(
     gateway = Gateway(settings, table, counters, notices, board, output)
     if before is not None:
         gateway.reporter.reload_ended(before.at, before.faults)
-    reloader = Reloader(gateway, read)
+    reloader = Reloader(gateway, read, overseer)
     told = _take_signals(stop, reloader, has_parent=has_parent)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(signal.signal, told, signal.SIG_IGN)
+        stack.push_async_callback(_end, asyncio.create_task(_show_life(overseer)))
         if alongside is not None:
             await alongside.start()
             stack.push_async_callback(alongside.close)
@@ -137,6 +141,7 @@ async def serve(
         reloading = asyncio.create_task(reloader.run())
         stack.push_async_callback(_end, reloading)
         gateway.unready.discard("starting")
+        overseer.ready()
         if on_ready is not None:
             on_ready()
 
@@ -150,6 +155,7 @@ async def serve(
             )
 
         await stop.asked.wait()
+        overseer.stopping()
         await _drain(gateway, server, stop_listening, stop, handshakes=tls is not None)
 
 
@@ -180,6 +186,13 @@ async def _serve_admin(stack: contextlib.AsyncExitStack, gateway: Gateway, sock:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, sock, backlog=BACKLOG).start()
+
+
+async def _show_life(overseer: Overseer) -> None:
+    """Tell that the loop turns, for as long as it does."""
+    while overseer.pace is not None:
+        overseer.alive()
+        await asyncio.sleep(overseer.pace)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

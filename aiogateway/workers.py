@@ -16,14 +16,16 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 import uvloop
 
-from aiogateway import linux, logs
+from aiogateway import linux, logs, service_manager
 from aiogateway.board import Board, shared_folder, tell_of_crashes
 from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
+from aiogateway.oversight import Oversight
 from aiogateway.parent import Parent
 from aiogateway.reloading import (
     Certificate,
@@ -35,12 +37,17 @@ from aiogateway.reloading import (
     reading_ended,
 )
 from aiogateway.routes import Table
-from aiogateway.serving import BACKLOG, RELOAD, Alongside, serve
+from aiogateway.service_manager import Overseer
+from aiogateway.serving import BACKLOG, CLOSING, RELOAD, Alongside, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
 
 log = structlog.get_logger(__name__)
+
+
+# Seconds that a program which must end may take beyond what its settings say, to clean up.
+LEEWAY: Final = 5.0
 
 
 class CannotListen(Exception):
@@ -79,6 +86,8 @@ def run(
     settings, table = read()
     if alongside is not None:
         settings = settings.model_copy(update={"workers": 1})
+    stops_within = settings.drain_delay + settings.drain_timeout + CLOSING + LEEWAY
+    manager = service_manager.from_environment(os.environ, stops_within)
     output = logs.configure(settings.log_level, settings.log_format)
     try:
         public = listen(settings.host, settings.port)
@@ -103,15 +112,22 @@ def run(
             settings, table, read_table, certificate, counters, notices, output, public, admin, alongside, on_ready
         )
         if not several:
-            return work(None, 0)
+            return work(None, manager, 0)
+        oversight = Oversight(manager, settings.workers)
+
+        def tell(crashing: bool) -> None:
+            tell_of_crashes(folder, crashing)
+            manager.crashing(crashing)
+
         with shared_folder() as folder:
             return Parent(
                 settings.workers,
-                functools.partial(work, folder),
+                lambda slot: work(folder, oversight.worker(slot), slot),
                 work.release,
                 read=functools.partial(read_for_workers, read_table, Shared(folder)),
                 read_ended=functools.partial(reading_ended, Shared(folder), certificate),
-                tell=functools.partial(tell_of_crashes, folder),
+                tell=tell,
+                oversight=oversight,
             ).run()
 
 
@@ -150,10 +166,11 @@ class Work:
     alongside: Alongside | None
     on_ready: Callable[[], None] | None
 
-    def __call__(self, folder: str | None, slot: int) -> int:
+    def __call__(self, folder: str | None, overseer: Overseer, slot: int) -> int:
         """Serve; answers the exit code.
 
         :param folder: what the workers share; None for a process that is alone.
+        :param overseer: told how this process fares.
         :param slot: the process's number among them.
         """
         shared = None if folder is None else Shared(folder)
@@ -176,6 +193,7 @@ class Work:
                     self.public,
                     self.admin,
                     read=read,
+                    overseer=overseer,
                     before=before,
                     tls=self.certificate.context,
                     has_parent=shared is not None,

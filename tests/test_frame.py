@@ -1,4 +1,4 @@
-"""What surrounds the code: the dependencies it declares, the pins, the wheel, the commands that the README names."""
+"""What surrounds the code: the dependencies it declares, the pins, the commands that the README names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import configparser
 import importlib.metadata
 import os
 import re
-import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -117,19 +113,6 @@ def test_every_dependency_of_tests_and_benchmarks_is_used_and_declared() -> None
 def test_a_dependency_has_its_reason_written_down(name: str) -> None:
     notes = (ROOT / "docs" / "decisions" / "dependencies.md").read_text(encoding="utf-8")
     assert re.search(rf"^\| `{(RUNTIME | OTEL | EXTRAS)[name].name}` \| \S", notes, re.MULTILINE)
-
-
-def test_a_wheel_holds_the_packaged_table_and_the_marker_of_types(tmp_path: Path) -> None:
-    for name in ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", "setup.py"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "aiogateway", tmp_path / "aiogateway", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--wheel-dir", "wheels", "."], cwd=tmp_path, check=True, timeout=120)
-    (wheel,) = (tmp_path / "wheels").iterdir()
-    with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if name.startswith("aiogateway/")}
-    files = (path for path in (tmp_path / "aiogateway").rglob("*") if path.is_file())
-    assert packed == {path.relative_to(tmp_path).as_posix() for path in files}
 
 
 def test_the_readme_names_commands_scripts_and_files_that_exist() -> None:

@@ -17,7 +17,9 @@ from tests.programs import gone, running
 STEADY = """
 import os, signal, sys, time
 from aiogateway import logs
+from aiogateway.oversight import Oversight
 from aiogateway.parent import Parent
+from aiogateway.service_manager import ServiceManager
 
 logs.configure("info", "json")
 stopped = []
@@ -43,13 +45,17 @@ def work(slot):
         raise RuntimeError("on purpose")
     return int(sys.argv[1])
 
-sys.exit(Parent(2, work, lambda: os.write(1, b"released\\n"), read=read, read_ended=ended, tell=lambda on: None).run())
+nobody = Oversight(ServiceManager(None), 2)
+release = lambda: os.write(1, b"released\\n")
+sys.exit(Parent(2, work, release, read=read, read_ended=ended, tell=lambda on: None, oversight=nobody).run())
 """
 # A worker ends at once. The time of its start is printed.
 HASTY = """
 import os, sys, time
 from aiogateway import logs
+from aiogateway.oversight import Oversight
 from aiogateway.parent import Parent
+from aiogateway.service_manager import ServiceManager
 
 logs.configure("info", "json")
 
@@ -60,7 +66,8 @@ def work(slot):
 def tell(on):
     os.write(1, b"crashing %d\\n" % on)
 
-sys.exit(Parent(1, work, lambda: None, read=lambda: 0, read_ended=lambda code: None, tell=tell).run())
+nobody, nothing = Oversight(ServiceManager(None), 1), lambda *told: 0
+sys.exit(Parent(1, work, nothing, read=nothing, read_ended=nothing, tell=tell, oversight=nobody).run())
 """
 
 

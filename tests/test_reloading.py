@@ -31,6 +31,7 @@ from aiogateway.reloading import (
 )
 from aiogateway.report import Reporter
 from aiogateway.routes import Table
+from aiogateway.service_manager import ServiceManager
 from aiogateway.settings import ConfigError, Fault, Settings
 from aiogateway.stores import SharedCounters
 from tests.clock import eventually
@@ -151,7 +152,7 @@ async def test_a_fault_of_ours_is_logged_and_counted_and_the_next_reading_is_mad
 
     counters, notices = SharedCounters(alone=True), Notices(alone=True)
     gateway = Gateway(Settings(auth_mode="off"), table_of(tmp_path, "x"), counters, notices, Board(), Output())
-    reloader = Reloader(gateway, read)
+    reloader = Reloader(gateway, read, ServiceManager(None))
     with contextlib.closing(counters), contextlib.closing(notices), capture_logs() as lines:
         running = asyncio.create_task(reloader.run())
         for ok in (False, True):

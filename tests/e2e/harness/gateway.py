@@ -26,6 +26,8 @@ SECRET = "e2e-tests-" + "k" * 38
 PATIENT = "eject_after = 1000, eject_rate = 1.0"
 READY_WITHIN = 20.0
 GONE_WITHIN = 40.0
+# How the program is started, unless a test says otherwise.
+PROGRAM = (sys.executable, "-m", "aiogateway")
 FORBIDDEN = ("Traceback", "Unclosed", "never retrieved", "Task was destroyed", "never awaited")
 
 
@@ -150,7 +152,9 @@ def _await_ready(gateway: Gateway) -> None:
 
 
 @contextlib.contextmanager
-def running(config: Path | None, command: str = "serve", **settings: str) -> Iterator[Gateway]:
+def running(
+    config: Path | None, command: str = "serve", program: Sequence[str] = PROGRAM, **settings: str
+) -> Iterator[Gateway]:
     """Run the program until the block ends, then end it with SIGTERM and judge its exit (`Gateway.stop`).
 
     `config` is a folder (`write_table`), None for the packaged table. A test may have ended the program itself.
@@ -162,7 +166,7 @@ def running(config: Path | None, command: str = "serve", **settings: str) -> Ite
         log = Path(folder) / "output"
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "aiogateway", command],
+                [*program, command],
                 env=environment(port, admin_port, settings),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -188,7 +192,7 @@ def run_to_exit(arguments: Sequence[str], **settings: str) -> tuple[int, str]:
     """Run the program where it is expected to end by itself; its exit code and all it wrote. Gives up after 20 s."""
     port, admin_port = free_port(), free_port()
     done = subprocess.run(
-        [sys.executable, "-m", "aiogateway", *arguments],
+        [*PROGRAM, *arguments],
         env=environment(port, admin_port, dict(settings)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import structlog
 import uvloop
 
-from aiogateway import linux, logs
+from aiogateway import linux, logs, watching
 from aiogateway.board import Board, shared_folder, tell_of_crashes
 from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
@@ -77,6 +77,7 @@ def run(
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})  # taken once there is something to read again
     settings, table = read()
+    looked = watching.look(settings, table) if settings.config_watch else None
     if alongside is not None:
         settings = settings.model_copy(update={"workers": 1})
     output = logs.configure(settings.log_level, settings.log_format)
@@ -100,7 +101,18 @@ def run(
         contextlib.closing(Notices(alone=not several)) as notices,
     ):
         work = Work(
-            settings, table, read_table, certificate, counters, notices, output, public, admin, alongside, on_ready
+            settings,
+            table,
+            looked,
+            read_table,
+            certificate,
+            counters,
+            notices,
+            output,
+            public,
+            admin,
+            alongside,
+            on_ready,
         )
         if not several:
             return work(None, 0)
@@ -134,12 +146,14 @@ class Work:
     """What a serving process does, the only one or one of several.
 
     :ivar table: the configuration's, as it was when the program began.
+    :ivar looked: how its files were then; None if they are not watched.
     :ivar read_table: reads it again.
     :ivar public: the listening sockets, made before any fork.
     """
 
     settings: Settings
     table: Table
+    looked: watching.Look | None
     read_table: Callable[[], Table]
     certificate: Certificate
     counters: SharedCounters
@@ -179,6 +193,7 @@ class Work:
                     before=before,
                     tls=self.certificate.context,
                     has_parent=shared is not None,
+                    looked=self.looked if slot == 0 else None,
                     alongside=self.alongside,
                     on_ready=self.on_ready,
                 )

@@ -24,7 +24,10 @@ def look(settings: Settings, table: Table) -> Look:
 
     :param table: names the authorities. When another names others, that counts as a change.
     """
-    return {path: _state(path) for path in _files(settings, table)}
+    try:
+        return {path: _state(path) for path in _files(settings, table)}
+    except OSError:  # a folder goes just now: the next look finds what became of it
+        return {}
 
 
 async def watch(settings: Settings, table: Callable[[], Table], seen: Look, tell: Callable[[], None]) -> None:

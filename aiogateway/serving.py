@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import os
 import signal
 import socket
 import ssl
@@ -32,6 +34,7 @@ from aiogateway.service_manager import Overseer
 from aiogateway.settings import Settings
 from aiogateway.stores import SharedCounters
 from aiogateway.warmup import warm_up
+from aiogateway.watching import Look, watch
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +100,7 @@ async def serve(
     before: Reading | None = None,
     tls: ssl.SSLContext | None = None,
     has_parent: bool = False,
+    looked: Look | None = None,
     alongside: Alongside | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
@@ -111,6 +115,7 @@ async def serve(
     :param before: how it was read last, if it was before this process began.
     :param tls: what the public listener speaks.
     :param has_parent: whether a parent process passes signals on.
+    :param looked: how the configuration's files were when they were read; who is given it watches them.
     :param alongside: started before the gateway and closed after it.
     :param on_ready: called once when both listeners answer.
     """
@@ -140,6 +145,11 @@ async def serve(
         await _serve_admin(stack, gateway, admin)
         reloading = asyncio.create_task(reloader.run())
         stack.push_async_callback(_end, reloading)
+        if looked is not None:
+            # The one whose word all go by: a parent reads for its workers.
+            tell = functools.partial(os.kill, os.getppid(), signal.SIGHUP) if has_parent else reloader.ask
+            watching = asyncio.create_task(watch(settings, lambda: gateway.table, looked, tell))
+            stack.push_async_callback(_end, watching)
         gateway.unready.discard("starting")
         overseer.ready()
         if on_ready is not None:

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 import uvloop
 
-from aiogateway import linux, logs, service_manager
+from aiogateway import linux, logs, service_manager, watching
 from aiogateway.board import Board, shared_folder, tell_of_crashes
 from aiogateway.caching.notices import Notices
 from aiogateway.output import Output
@@ -84,6 +84,7 @@ def run(
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})  # taken once there is something to read again
     settings, table = read()
+    looked = watching.look(settings, table) if settings.config_watch else None
     if alongside is not None:
         settings = settings.model_copy(update={"workers": 1})
     stops_within = settings.drain_delay + settings.drain_timeout + CLOSING + LEEWAY
@@ -109,7 +110,18 @@ def run(
         contextlib.closing(Notices(alone=not several)) as notices,
     ):
         work = Work(
-            settings, table, read_table, certificate, counters, notices, output, public, admin, alongside, on_ready
+            settings,
+            table,
+            looked,
+            read_table,
+            certificate,
+            counters,
+            notices,
+            output,
+            public,
+            admin,
+            alongside,
+            on_ready,
         )
         if not several:
             return work(None, manager, 0)
@@ -150,12 +162,14 @@ class Work:
     """What a serving process does, the only one or one of several.
 
     :ivar table: the configuration's, as it was when the program began.
+    :ivar looked: how its files were then; None if they are not watched.
     :ivar read_table: reads it again.
     :ivar public: the listening sockets, made before any fork.
     """
 
     settings: Settings
     table: Table
+    looked: watching.Look | None
     read_table: Callable[[], Table]
     certificate: Certificate
     counters: SharedCounters
@@ -197,6 +211,7 @@ class Work:
                     before=before,
                     tls=self.certificate.context,
                     has_parent=shared is not None,
+                    looked=self.looked if slot == 0 else None,
                     alongside=self.alongside,
                     on_ready=self.on_ready,
                 )

@@ -35,7 +35,7 @@ LAYERS: Final = (
     },
     {"settings"},
     {"routes"},
-    {"compression", "describe", "openapi", "recaptcha", "stores", "tokens", "upstreams", "websocket"},
+    {"compression", "describe", "openapi", "recaptcha", "stores", "tokens", "upstreams", "watching", "websocket"},
     {"proxy"},
     {"caching"},
     {"access_log", "apidocs", "middlewares", "spans", "telemetry"},

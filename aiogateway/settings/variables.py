@@ -63,6 +63,7 @@ class Variables(BaseModel):
     admin_token: SecretStr | None = _of(None, secret=True)
     public_docs: Boolean = _of(False)
     config: Path | None = _of(None)
+    config_watch: SecondsOrZero = _of(0.0)
     workers: Annotated[int, BeforeValidator(values.integer(1, 256))] = _of(1)
     tls_cert: Path | None = _of(None)
     tls_key: Path | None = _of(None)

@@ -38,7 +38,7 @@ NOT_HERE: Final[dict[str, str]] = {
     "redis-cli": "asks a Redis of yours",
 }
 _SEPARATOR: Final = re.compile(r"&&|\|\||[;|&]|\$\(|\n")
-_ASSIGNMENT: Final = re.compile(r"^(?:[A-Za-z_]\w*=\S*\s+)+")
+_BEFORE: Final = re.compile(r"^(?:(?:[A-Za-z_]\w*=\S*|if|then|else|while|until|do|!|time)\s+)+")
 _PATH: Final = re.compile(r"(?<![\w./:-])(?:scripts|deploy|docs|aiogateway|benchmarks|tests)/[\w./-]*\w")
 _MODULE: Final = re.compile(r"python3? -m (benchmarks\.\w+)")
 # Words in brackets, as JSON or a `-c` program, are no commands.
@@ -50,7 +50,7 @@ def programs(text: str) -> set[str]:
     found = set()
     lines = "\n".join(line.partition(" #")[0] for line in text.splitlines() if not line.startswith("#"))
     for piece in _SEPARATOR.split(_QUOTED.sub("''", lines.replace("\\\n", " "))):
-        words = _ASSIGNMENT.sub("", piece.strip()).split()
+        words = _BEFORE.sub("", piece.strip()).split()
         if words:
             found.add(words[0])
             if words[1:2] == ["-m"] and words[2:]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pydantic import BeforeValidator
 
 from aiogateway.describe import size_text
 from aiogateway.routes import load
+from aiogateway.routes.table import Upstream
 from aiogateway.settings import parse, values
 from aiogateway.settings.variables import FIELDS, POOL_FIELDS, Variables, variable_name
 from tests.documents.variables import GROUPS
@@ -100,11 +102,17 @@ def of_group(title: str) -> Iterator[str]:
         yield row(f"`{variable_name(field)}`", default(field), takes(field), meaning)
 
 
+@cache
+def upstreams() -> Mapping[str, Upstream]:
+    """Those of the packaged table."""
+    return load(parse({})[0]).upstreams
+
+
 def of_upstreams() -> Iterator[str]:
     """The variables of each upstream of the packaged table."""
     yield "\n### Upstreams of the packaged table\n\n"
     yield head("upstream", "variable of its URLs", "default", "its pool's variables begin with")
-    for name, upstream in load(parse({})[0]).upstreams.items():
+    for name, upstream in upstreams().items():
         pool = f"`GATEWAY_POOL_{name.upper()}_`"
         yield row(f"`{name}`", f"`{upstream.env}`", " ".join(f"`{url}`" for url in upstream.urls), pool)
 
@@ -130,8 +138,7 @@ def renewed(text: str) -> str:
 
 def of_pools() -> set[str]:
     """Names of all pool variables of single upstreams."""
-    names = load(parse({})[0]).upstreams
-    return {f"GATEWAY_POOL_{name.upper()}_{field.upper()}" for name in names for field in POOL_FIELDS}
+    return {f"GATEWAY_POOL_{name.upper()}_{field.upper()}" for name in upstreams() for field in POOL_FIELDS}
 
 
 if __name__ == "__main__":

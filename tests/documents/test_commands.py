@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -43,21 +43,35 @@ def brings_its_own(blocks: list[Block]) -> bool:
     return any("aiogateway serve" in block.text for block in blocks)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_run_one_after_the_other(page: str, demo: Gateway, tmp_path: Path) -> None:
-    ports = new_ports() if brings_its_own(PAGES[page]) else Ports(demo.port, demo.admin_port)
-    Sandbox(tmp_path).run(PAGES[page], ports)
+@pytest.fixture(scope="module")
+def runs(demo: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """What becomes of each page's commands and of each block that starts a server; two run at a time."""
 
+    def page(blocks: list[Block]) -> None:
+        ports = new_ports() if brings_its_own(blocks) else Ports(demo.port, demo.admin_port)
+        Sandbox(tmp_path_factory.mktemp("page")).run(blocks, ports)
 
-def test_what_starts_a_server_starts_one(tmp_path: Path) -> None:
-    def serve(numbered: tuple[int, Block]) -> None:
-        folder = tmp_path / str(numbered[0])
-        folder.mkdir()
-        Sandbox(folder).serve(numbered[1], new_ports())
+    def server(block: Block) -> None:
+        Sandbox(tmp_path_factory.mktemp("server")).serve(block, new_ports())
 
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(serve, enumerate(SERVERS)))
-    assert any(block.page == "README.md" for block in SERVERS)
+        servers = {str(block): threads.submit(server, block) for block in SERVERS}
+        yield servers | {name: threads.submit(page, blocks) for name, blocks in PAGES.items()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run_one_after_the_other(page: str, runs: dict[str, Future[None]]) -> None:
+    runs[page].result()
+
+
+@pytest.mark.parametrize("block", SERVERS, ids=str)
+def test_what_starts_a_server_starts_one(block: Block, runs: dict[str, Future[None]]) -> None:
+    runs[str(block)].result()
+
+
+def test_the_demo_is_the_first_that_a_newcomer_reads() -> None:
+    first, second = [block for block in BLOCKS if block.page == "README.md"][:2]
+    assert first in SERVERS and first.text.endswith("aiogateway demo\n") and second.text == "scripts/test\n"
 
 
 @pytest.mark.parametrize("block", ELSEWHERE, ids=str)

@@ -34,6 +34,7 @@ NOT_HERE: Final[dict[str, str]] = {
     "scripts/check": "scripts/test runs it",
     "scripts/screenshots": "writes the pictures anew; tests/admin and tests/test_sample_page.py look at the same pages",
     "scripts/release": "makes a release",
+    "python -m pip": "builds packages; tests/test_frame.py builds the wheel",
     "git": "changes the checkout",
     "redis-cli": "asks a Redis of yours",
 }
@@ -42,6 +43,7 @@ _BEFORE: Final = re.compile(r"^(?:(?:[A-Za-z_]\w*=\S*|if|then|else|while|until|d
 _PATH: Final = re.compile(r"(?<![\w./:-])(?:scripts|deploy|docs|aiogateway|benchmarks|tests)/[\w./-]*\w")
 _MODULE: Final = re.compile(r"python3? -m (benchmarks\.\w+)")
 # Words in brackets, as JSON or a `-c` program, are no commands.
+_EXPANDED: Final = re.compile(r'"(\$\w+(?:/[\w./-]*)?)"')
 _QUOTED: Final = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"")
 
 
@@ -49,7 +51,7 @@ def programs(text: str) -> set[str]:
     """First words of the commands of a block, and what a Python is to run."""
     found = set()
     lines = "\n".join(line.partition(" #")[0] for line in text.splitlines() if not line.startswith("#"))
-    for piece in _SEPARATOR.split(_QUOTED.sub("''", lines.replace("\\\n", " "))):
+    for piece in _SEPARATOR.split(_QUOTED.sub("''", _EXPANDED.sub(r"\1", lines.replace("\\\n", " ")))):
         words = _BEFORE.sub("", piece.strip()).split()
         if words:
             found.add(words[0])

@@ -26,7 +26,7 @@ PATIENCE: Final = 60.0
 READY: Final = 20.0
 # What is copied, and what is only linked to, for nobody writes there.
 COPIED: Final = ("setup.cfg", "setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
-LINKED: Final = ("aiogateway", "benchmarks", "deploy", "docs", "scripts", "tests")
+LINKED: Final = ("aiogateway", "benchmarks", "deploy", "docs", "tests")
 
 PIP: Final = """#!/usr/bin/env bash
 # Looks whether what is to be installed is there.
@@ -82,6 +82,13 @@ class Sandbox:
             shutil.copy(ROOT / name, self.tree)
         for name in LINKED:
             (self.tree / name).symlink_to(ROOT / name)
+        (self.tree / "scripts").mkdir()
+        for script in (ROOT / "scripts").iterdir():
+            (self.tree / "scripts" / script.name).symlink_to(script)
+        environment = self.tree / "scripts" / "environment"
+        environment.unlink()
+        environment.write_text(f"#!/bin/sh\necho {sys.prefix}\n")
+        environment.chmod(0o755)
         programs = Path(sys.executable).parent
         for name, text in (("pip", PIP), ("python3", PYTHON.format(tools=self._tools, python=sys.executable))):
             (self._tools / name).write_text(text)

@@ -38,6 +38,12 @@ def test_variables_are_ones_that_the_settings_know(page: Path) -> None:
     assert unknown_variables(page.read_text(encoding="utf-8"), set(KNOWN)) - OTHERS == set()
 
 
+def test_the_readme_lists_the_programs_that_the_tests_install() -> None:
+    (line,) = re.findall(r"^scripts/programs (.*?) \|\|", text_of("scripts/test"), re.MULTILINE)
+    (sentence,) = re.findall(r"`scripts/test` installs (.*?) with apt", text_of("README.md"), re.DOTALL)
+    assert set(re.findall(r"`([^`]+)`", sentence)) == set(line.split()) - {"python3-venv"}
+
+
 def test_every_page_and_every_decision_is_in_its_index() -> None:
     index, decisions = text_of("docs/README.md"), text_of("docs/decisions/README.md")
     assert [page.name for page in PAGES if page.name not in index] == []

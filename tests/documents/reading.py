@@ -19,6 +19,7 @@ FENCE: Final = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILI
 HEADING: Final = re.compile(r"^#{1,6} +(.+?)\s*$", re.MULTILINE)
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 CODE: Final = re.compile(r"`[^`\n]*`")
+PATH: Final = re.compile(r"`((?:scripts|deploy|docs|aiogateway|benchmarks|tests)/[\w./-]+)`")
 VARIABLE: Final = re.compile(r"\b(?:GATEWAY|JWT|RECAPTCHA)_[A-Z0-9_]*")
 
 
@@ -98,6 +99,11 @@ def unknown_variables(text: str, known: set[str]) -> set[str]:
         for name in VARIABLE.findall(text)
         if name not in known and not (name.endswith("_") and any(other.startswith(name) for other in known))
     }
+
+
+def missing_paths(text: str) -> set[str]:
+    """Files and folders of the checkout that a text names and there aren't."""
+    return {name for name in PATH.findall(prose(text)) if not (ROOT / name).exists()}
 
 
 def is_table(block: Block) -> bool:

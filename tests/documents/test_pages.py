@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -13,13 +14,15 @@ from aiogateway.errors import CODES
 from aiogateway.routes.policies import ROUTE_KEYS, UPSTREAM_KEYS, Key
 from aiogateway.settings.variables import FIELDS, variable_name
 from tests.documents import settings_tables
-from tests.documents.reading import ROOT, anchors, broken_links, documents, unknown_variables
+from tests.documents.reading import ROOT, anchors, broken_links, documents, missing_paths, unknown_variables
 from tests.test_layers import LAYERS, PACKAGE, RANK
 
 PAGES: Final = sorted((ROOT / "docs").glob("*.md"))
 KNOWN: Final = FIELDS.keys() | settings_tables.of_pools()
 # Named because they are none of ours: what Kubernetes sets for a Service that is called `gateway`.
 OTHERS: Final = {"GATEWAY_SERVICE_", "GATEWAY_PORT_"}
+# Parts that are named before they are there.
+TO_COME: Final = {"deploy/docker", "deploy/kubernetes", "deploy/systemd", "docs/scaling.md", "docs/releasing.md"}
 # A table's line: the first two cells.
 ROW: Final = re.compile(r"^\| `(\w+)` \| (.*?) \|", re.MULTILINE)
 
@@ -34,6 +37,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_that_are_named_are_there(page: Path) -> None:
+    assert missing_paths(page.read_text(encoding="utf-8")) - TO_COME == set()
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_variables_are_ones_that_the_settings_know(page: Path) -> None:
     assert unknown_variables(page.read_text(encoding="utf-8"), set(KNOWN)) - OTHERS == set()
 
@@ -44,11 +52,15 @@ def test_the_readme_lists_the_programs_that_the_tests_install() -> None:
     assert set(re.findall(r"`([^`]+)`", sentence)) == set(line.split()) - {"python3-venv"}
 
 
+def unlisted(index: str, pages: Iterable[Path]) -> list[str]:
+    """Pages that an index leaves out."""
+    return [page.name for page in pages if page.name != "README.md" and page.name not in index]
+
+
 def test_every_page_and_every_decision_is_in_its_index() -> None:
-    index, decisions = text_of("docs/README.md"), text_of("docs/decisions/README.md")
-    assert [page.name for page in PAGES if page.name not in index] == []
-    notes = [page.name for page in (ROOT / "docs" / "decisions").glob("*.md") if page.name != "README.md"]
-    assert [name for name in notes if f"({name})" not in decisions] == []
+    assert unlisted(text_of("docs/README.md"), PAGES) == []
+    decisions = (ROOT / "docs" / "decisions").glob("*.md")
+    assert unlisted(text_of("docs/decisions/README.md"), decisions) == []
 
 
 def test_the_tables_of_variables_are_what_the_settings_are() -> None:
@@ -57,11 +69,15 @@ def test_the_tables_of_variables_are_what_the_settings_are() -> None:
     assert settings_tables.renewed(page) == page, "run scripts/configuration"
 
 
-def test_every_key_of_route_files_has_its_line() -> None:
-    rows, keys = dict(ROW.findall(text_of("docs/routes.md"))), {**ROUTE_KEYS, **UPSTREAM_KEYS}
-    assert rows.keys() == keys.keys()
-    written = {name: default.strip("`") for name, default in rows.items() if default.startswith("`")}
-    assert written == {name: default_of(keys[name]) for name in written}
+def wrong_keys(page: str) -> set[str]:
+    """Keys of route files without a line, with a line too many, or with another default than theirs."""
+    rows, keys = dict(ROW.findall(page)), {**ROUTE_KEYS, **UPSTREAM_KEYS}
+    written = {name: default.strip("`") for name, default in rows.items() if default.startswith("`") and name in keys}
+    return (rows.keys() ^ keys.keys()) | {name for name, text in written.items() if text != default_of(keys[name])}
+
+
+def test_every_key_of_route_files_has_its_line_and_its_default() -> None:
+    assert wrong_keys(text_of("docs/routes.md")) == set()
 
 
 def default_of(key: Key) -> str:
@@ -75,10 +91,14 @@ def default_of(key: Key) -> str:
     return f"{key.default:g}" if isinstance(key.default, float) else str(key.default)
 
 
-def test_every_code_of_an_answer_has_its_line_with_its_status() -> None:
-    rows = dict(ROW.findall(text_of("docs/errors.md")))
+def wrong_codes(page: str) -> set[str]:
+    """Codes of answers without a line, with a line too many, or with another status than theirs."""
     statuses = {code: str(row.status) for code, row in CODES.items()} | {"upstream_error": "the service's"}
-    assert rows == statuses
+    return {code for code, _ in statuses.items() ^ dict(ROW.findall(page)).items()}
+
+
+def test_every_code_of_an_answer_has_its_line_with_its_status() -> None:
+    assert wrong_codes(text_of("docs/errors.md")) == set()
 
 
 def alerts() -> list[str]:
@@ -119,3 +139,13 @@ def test_planted_faults_are_caught(tmp_path: Path) -> None:
     assert settings_tables.missing([["host", "nothing"]]) >= {"port", "nothing"}
     table = text_of("docs/configuration.md").replace("| `8000` |", "| `8001` |")
     assert settings_tables.renewed(table) != table
+    assert missing_paths("`scripts/tset` and `scripts/test`") == {"scripts/tset"}
+    assert unlisted("[a](a.md)", [Path("a.md"), Path("b.md")]) == ["b.md"]
+    keys = text_of("docs/routes.md").replace("| `retry` |", "| `rety` |")
+    assert wrong_keys(keys.replace("| `eject_after` | `5` |", "| `eject_after` | `6` |")) == {
+        "retry",
+        "rety",
+        "eject_after",
+    }
+    codes = text_of("docs/errors.md").replace("| `overloaded` | 503 |", "| `overloaded` | 500 |")
+    assert wrong_codes(codes) == {"overloaded"}

@@ -34,7 +34,7 @@ NOT_HERE: Final[dict[str, str]] = {
     "scripts/check": "scripts/test runs it",
     "scripts/screenshots": "writes the pictures anew; tests/admin and tests/test_sample_page.py look at the same pages",
     "scripts/release": "makes a release",
-    "python -m pip": "builds packages; tests/test_frame.py builds the wheel",
+    "python -m pip": "builds packages, as a test of the wheel does",
     "git": "changes the checkout",
     "redis-cli": "asks a Redis of yours",
 }

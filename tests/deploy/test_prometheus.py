@@ -70,7 +70,7 @@ def test_every_metric_that_is_asked_for_exists(file: str) -> None:
 
 def test_every_alert_has_its_place_in_the_runbook() -> None:
     rules = (FOLDER / "alerts.yaml").read_text()
-    book = (ROOT / "docs" / "observability.md").read_text()
+    book = (ROOT / "docs" / "operations.md").read_text()
     names = re.findall(r"alert: (\w+)", rules)
     assert names and [name for name in names if f"### {name}\n" not in book] == []
     assert all(f"#{name.lower()}\n" in rules for name in names)

@@ -1,0 +1,1 @@
+"""The documents: that what they say runs, loads, resolves and is whole."""

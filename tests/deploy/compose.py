@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -45,6 +46,7 @@ def config(file: Path, environ: Mapping[str, str], *options: str) -> subprocess.
     )
 
 
+@functools.cache
 def resolved(file: Path, *options: str, **environ: str) -> dict[str, Any]:
     """A file with its variables filled in, and what it leaves to the defaults."""
     done = config(file, {**REQUIRED[file], **environ}, "--format", "json", *options)

@@ -98,19 +98,19 @@ class Image:
 
     def inside(
         self,
-        *words: str,
-        options: tuple[str, ...] = (),
+        words: list[str],
+        environ: Mapping[str, str] = MappingProxyType({}),
         mounts: Mapping[str, Path] = MappingProxyType({}),
-        **environ: str,
+        options: tuple[str, ...] = (),
     ) -> list[str]:
         """The command line that runs something in a container of this image, read-only.
 
-        :param options: more of bubblewrap's.
-        :param mounts: what is mounted besides.
         :param environ: variables that are added to the image's.
+        :param mounts: what is mounted besides.
+        :param options: more of bubblewrap's.
         """
         return sandbox.command(
-            list(words),
+            words,
             user=int(self.stage.one("USER").partition(":")[0]),
             environ={**self.stage.environment, **environ},
             mounts={**self.mounts, **mounts},

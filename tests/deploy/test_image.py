@@ -53,7 +53,7 @@ class Container:
             "GATEWAY_DRAIN_DELAY": "0",
             **environ,
         }
-        command = image.inside(*image.own_command(), options=("--unshare-pid", "--as-pid-1"), **self._environ)
+        command = image.inside(image.own_command(), self._environ, options=("--unshare-pid", "--as-pid-1"))
         with log.open("wb") as sink:
             self.process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -68,7 +68,7 @@ class Container:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def healthy(self) -> bool:
-        command = self._image.inside(*self._image.stage.command("HEALTHCHECK"), **self._environ)
+        command = self._image.inside(self._image.stage.command("HEALTHCHECK"), self._environ)
         return subprocess.run(command, timeout=PATIENCE, capture_output=True, check=False).returncode == 0
 
     def await_health(self) -> None:
@@ -112,12 +112,12 @@ def test_it_serves_read_only_as_nobody_is_healthy_and_ends_well_when_told(
 
 def test_nothing_can_be_written_but_memory_and_the_user_is_the_images(image: Image) -> None:
     tries = f"for each in / /etc /usr {PLACE} /dev/shm; do touch $each/written 2>/dev/null && echo $each; done; id -u"
-    assert output(image.inside("sh", "-c", tries)).split() == ["/dev/shm", "65532"]
+    assert output(image.inside(["sh", "-c", tries])).split() == ["/dev/shm", "65532"]
 
 
 def test_it_holds_what_is_pinned_and_nothing_else(image: Image) -> None:
     text = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
-    found = {re.sub(r"[-_.]+", "-", line).lower() for line in output(image.inside("python", "-c", text)).splitlines()}
+    found = {re.sub(r"[-_.]+", "-", line).lower() for line in output(image.inside(["python", "-c", text])).splitlines()}
     pins = (ROOT / "requirements.txt").read_text().splitlines()[1:]
     own = {line for line in found if line.startswith("aiogateway==")}
     assert found - own == {re.sub(r"[-_.]+", "-", line).lower() for line in pins} and len(own) == 1
@@ -142,8 +142,7 @@ def test_all_of_compose_but_grafana_runs_and_works_together(image: Image) -> Non
         words = image.own_command(entrypoint, command) if own else [*PROGRAMS.get(name, ()), *command]
         asked.append({"name": name, "words": words, "environ": service.get("environment", {}), "health": health})
     place = image.inside(
-        "python",
-        "/driver.py",
+        ["python", "/driver.py"],
         options=("--unshare-net", "--unshare-pid", "--tmpfs", "/prometheus"),
         mounts={"/driver.py": Path(driver.__file__), "/etc/prometheus": ROOT / "deploy" / "prometheus"},
     )

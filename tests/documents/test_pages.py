@@ -47,7 +47,7 @@ def test_variables_are_ones_that_the_settings_know(page: Path) -> None:
 
 
 def test_the_readme_lists_the_programs_that_the_tests_install() -> None:
-    (line,) = re.findall(r"^scripts/programs (.*?) \|\|", text_of("scripts/test"), re.MULTILINE)
+    (line,) = re.findall(r"^needed=\((.*?)\)$", text_of("scripts/test"), re.MULTILINE)
     (sentence,) = re.findall(r"`scripts/test` installs (.*?) with apt", text_of("README.md"), re.DOTALL)
     assert set(re.findall(r"`([^`]+)`", sentence)) == set(line.split()) - {"python3-venv"}
 

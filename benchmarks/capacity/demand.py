@@ -39,6 +39,11 @@ class Demand:
 
     def __post_init__(self) -> None:
         _positive(self, may_be_zero=SHARES | {"streams", "events", "sockets", "messages", "upload_mib", "counters"})
+        if self.requests > MOST:
+            raise ValueError(f"requests: at most {MOST:,.0f} a second")
+        longest = default("timeout_long") * 1000
+        if self.latency_ms > longest:
+            raise ValueError(f"latency_ms: no service has longer than {longest:,.0f}")
         over = [name for name in SHARES if getattr(self, name) > 1]
         if over or self.form + self.cached + self.encoded + self.upload > 1:
             raise ValueError("shares of requests: each at most 1, and the kinds together")
@@ -90,6 +95,8 @@ class Site:
         return max(self.zones - 1, 1)
 
 
+# More than all people at once.
+MOST: Final = 1e10
 SHARES: Final = frozenset({"form", "cached", "encoded", "upload", "checked"})
 
 
@@ -97,4 +104,6 @@ def _positive(given: Demand | Site, may_be_zero: set[str] | frozenset[str]) -> N
     for field in fields(given):
         value = getattr(given, field.name)
         if not (0 <= value < float("inf")) or (value == 0 and field.name not in may_be_zero):
-            raise ValueError(f"{field.name} must be a number {'of 0 or more' if field.name in may_be_zero else 'above 0'}")
+            raise ValueError(
+                f"{field.name} must be a number {'of 0 or more' if field.name in may_be_zero else 'above 0'}"
+            )

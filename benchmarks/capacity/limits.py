@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from benchmarks.capacity import model, queueing
-from benchmarks.capacity.demand import Demand, Site
+from benchmarks.capacity.demand import MOST, Demand, Site
 from benchmarks.capacity.measured import Figures
-from benchmarks.capacity.model import Plan
+from benchmarks.capacity.plan import Plan, Replica
 
 # Loads are searched for up to so many times the plan's.
 FURTHEST = 10_000.0
@@ -42,7 +42,8 @@ def limits(demand: Demand, site: Site, figures: Figures, planned: Plan) -> list[
     cost = {name: figure.value for name, figure in figures.items()}
     rows = (*_workers(site, cost, planned), *_replicas(site, cost, planned), *_shared(site, cost, planned))
     return [
-        Limit(name, use(demand), most, unit, reached(demand, use, most), change) for name, most, unit, use, change in rows
+        Limit(name, use(demand), most, unit, reached(demand, use, most), change)
+        for name, most, unit, use, change in rows
     ]
 
 
@@ -52,7 +53,7 @@ def reached(demand: Demand, use: Use, most: float) -> float | None:
     def at(factor: float) -> float:
         return use(replace(demand, requests=demand.requests * factor))
 
-    low, high = 0.0, FURTHEST
+    low, high = 0.0, min(FURTHEST, MOST / demand.requests * (1 - 1e-9))
     if at(high) < most or at(1 / FURTHEST) >= most:
         return None
     for _ in range(60):
@@ -70,7 +71,7 @@ def _workers(site: Site, cost: dict[str, float], planned: Plan) -> Iterator[Row]
     def busy(at: Demand) -> float:
         return queueing.utilisation(model.works(at, site, cost)) / workers
 
-    def replica(at: Demand) -> model.Replica:
+    def replica(at: Demand) -> Replica:
         return model.replica_of(at, site, planned.fleet, cost)
 
     yield "CPU of a worker", site.utilisation, "of a core", busy, "more replicas; waits grow as 1 / (1 - utilisation)"
@@ -105,7 +106,7 @@ def _workers(site: Site, cost: dict[str, float], planned: Plan) -> Iterator[Row]
 
 
 def _replicas(site: Site, cost: dict[str, float], planned: Plan) -> Iterator[Row]:
-    def replica(at: Demand) -> model.Replica:
+    def replica(at: Demand) -> Replica:
         return model.replica_of(at, site, planned.fleet, cost)
 
     yield (
@@ -140,7 +141,13 @@ def _shared(site: Site, cost: dict[str, float], planned: Plan) -> Iterator[Row]:
             site.redis_utilisation,
             "of a core",
             lambda at: (
-                at.requests * at.checked * cost["redis_check_us"] / 1e6 * site.regions / planned.redis.primaries / carrying
+                at.requests
+                * at.checked
+                * cost["redis_check_us"]
+                / 1e6
+                * site.regions
+                / planned.redis.primaries
+                / carrying
             ),
             "one more cell: replicas with a Redis of their own, clients assigned by hash",
         )
@@ -165,4 +172,3 @@ def _shared(site: Site, cost: dict[str, float], planned: Plan) -> Iterator[Row]:
         lambda at: at.requests / planned.requests * planned.fleet.replicas / site.regions,
         "several replicas a node, or a cluster a cell",
     )
-

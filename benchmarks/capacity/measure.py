@@ -188,11 +188,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="where to write, such as docs/benchmarks/DATE-capacity.json")
     wanted = parser.parse_args()
-    found = {"machine": machine.describe(), "measured": {}}
+    began, measured = machine.describe(), {}
     for name, value, unit, how in taken():
         print(f"{name:24} {value:9.2f} {unit:6} {how}", flush=True)
-        found["measured"][name] = {"value": round(value, 3), "unit": unit, "how": how}
-    wanted.file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        measured[name] = {"value": round(value, 3), "unit": unit, "how": how}
+    wanted.file.write_text(json.dumps({"machine": began, "measured": measured}, indent=1, ensure_ascii=False) + "\n")
     return 0
 
 

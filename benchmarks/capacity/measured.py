@@ -111,7 +111,9 @@ def _runs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _of_runs(runs: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, Figure]]:
     """What each run has, the oldest first."""
     for where, run in runs:
-        medians = {Ref(row["scenario"], row["contender"], row["measure"]): row["median"] for row in run.get("summary", ())}
+        medians = {
+            Ref(row["scenario"], row["contender"], row["measure"]): row["median"] for row in run.get("summary", ())
+        }
         for name, (ref, unit) in BENCH.items():
             if ref in medians:
                 at = f"{where}: {ref.scenario}, {ref.contender}, {ref.measure}"

@@ -8,11 +8,11 @@ limit is counted with a place lost, a zone or a region: that is when it must hol
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from benchmarks.capacity import queueing
 from benchmarks.capacity.demand import Demand, Site
 from benchmarks.capacity.measured import Figures
+from benchmarks.capacity.plan import Fleet, Front, Plan, Redis, Replica, Upstream, Waiting
 from benchmarks.capacity.pools import Pool, pool
 from benchmarks.capacity.queueing import Work
 
@@ -20,95 +20,6 @@ MICRO = 1e-6
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 # Bytes that a relay moves at a time: a bulk transfer is that many pieces of work.
 PIECE = 64 * KIB
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """Workers and replicas: what each need asks for, and what there must be so that what is left suffices."""
-
-    busy_cores: float
-    workers_for_cpu: int
-    workers_for_connections: int
-    workers_for_streams: int
-    replicas_for_network: int
-    decided_by: str
-    replicas: int
-    replicas_left: int
-    workers: int
-    workers_left: int
-    utilisation: float
-    utilisation_left: float
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """CPU time of a request in the mean, and its wait for the worker, when a place is lost."""
-
-    request_us: float
-    mean_us: float
-    p99_us: float
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """The busiest upstream: a worker's pool for one URL of it, and what its instances see.
-
-    :ivar most_urls: how many URLs it may have before a worker's requests come to each more rarely than idle
-        connections are kept, so that most requests would need a new one.
-    """
-
-    pool: Pool
-    most_urls: int
-    pools: int
-    instances: int
-    connections: int
-    connections_an_instance: int
-    all_connections: int
-
-
-@dataclass(frozen=True)
-class Replica:
-    """What one holds, when a place is lost; `ports` towards the busiest upstream's address."""
-
-    clients_a_worker: int
-    descriptors_a_worker: int
-    memory_mib: int
-    ports: int
-    tracked: int
-    gbit: float
-
-
-@dataclass(frozen=True)
-class Redis:
-    """For rate limits. A primary counts for one cell: a gateway's counters are in one slot, so they can't be split."""
-
-    checks: float
-    primaries: int
-    utilisation: float
-    connections: int
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class Front:
-    """The network and the tiers before the gateway; the edge's cores are 0 where there is no such tier."""
-
-    gbit: float
-    balancers: int
-    edge_cores: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All of it, for so many requests a second."""
-
-    requests: float
-    fleet: Fleet
-    waiting: Waiting
-    upstream: Upstream
-    replica: Replica
-    redis: Redis
-    front: Front
 
 
 def plan(demand: Demand, site: Site, figures: Figures) -> Plan:
@@ -168,7 +79,7 @@ def gbits(demand: Demand) -> float:
 
 
 def inner_gbits(demand: Demand) -> float:
-    """Gbit/s through a replica's interface, the direction that has more: what comes from both sides, or goes to both."""
+    """Gbit/s through the replicas' interfaces, the direction that has more: from both sides, or to both."""
     uploads = demand.upload * demand.upload_mib * 1024
     fetched = (1 - demand.cached) * demand.answer_kib + demand.encoded * demand.large_kib
     into = demand.request_kib + uploads + fetched
@@ -227,7 +138,7 @@ def pool_of(demand: Demand, site: Site, workers: int, share: float) -> Pool:
 def upstream_for(demand: Demand, site: Site, fleet: Fleet) -> Upstream:
     """Step 4: pools are largest when a place is lost; connections are most when all are there."""
     rate = demand.requests * (1 - demand.cached)
-    instances = math.ceil(rate * site.hottest / site.destination_requests)
+    instances = max(math.ceil(rate * site.hottest / site.destination_requests), 1)
     pools = fleet.workers * site.urls
     hottest = pool_of(demand, site, fleet.workers, site.hottest)
     others = pool_of(demand, site, fleet.workers, (1 - site.hottest) / max(site.upstreams - 1, 1))
@@ -251,7 +162,9 @@ def replica_of(demand: Demand, site: Site, fleet: Fleet, cost: dict[str, float])
     made = (hottest.made + others.made * (site.upstreams - 1)) * site.urls
     streams, sockets = (demand.requests * each / fleet.workers_left for each in (demand.streams, demand.sockets))
     client = clients(demand, site) / fleet.workers_left
-    kib = (client - streams - sockets) * cost["client_kib"] + streams * cost["stream_kib"] + sockets * cost["socket_kib"]
+    kib = (
+        (client - streams - sockets) * cost["client_kib"] + streams * cost["stream_kib"] + sockets * cost["socket_kib"]
+    )
     kib += demand.encoded * hottest.rate / site.hottest * demand.latency_ms / 1000 * cost["download_kib"]
     a_worker = cost["worker_mib"] + site.cache_max_bytes / MIB + kib / 1024
     counters = demand.requests * demand.gap_s * demand.counters / fleet.replicas_left * cost["counter_bytes"] / MIB
@@ -283,11 +196,11 @@ def redis_for(demand: Demand, site: Site, fleet: Fleet, cost: dict[str, float]) 
 
 
 def front_for(demand: Demand, site: Site, cost: dict[str, float]) -> Front:
-    """Step 7: balancers that see packets only, two in each place at least, and a tier that ends TLS if there is one."""
+    """Step 7: balancers that see packets only, two at least, and a tier that ends TLS if there is one."""
     gbit = gbits(demand)
-    a_place = max(2, math.ceil(gbit / (cost["balancer_gbit"] * site.fill) / site.left))
+    balancers = max(math.ceil(gbit / (cost["balancer_gbit"] * site.fill) / site.left) * site.places, 2)
     if not site.edge:
-        return Front(gbit, a_place * site.places, 0)
+        return Front(gbit, balancers, 0)
     busy = demand.requests * (cost["edge_us"] + cost["handshake_us"] / demand.asked) * MICRO
     cores = math.ceil(busy / site.utilisation * site.places / site.left)
-    return Front(gbit, a_place * site.places, cores)
+    return Front(gbit, balancers, cores)

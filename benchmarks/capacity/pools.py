@@ -17,6 +17,7 @@ from benchmarks.capacity.queueing import poisson_quantile
 ENOUGH: Final = 0.999
 # Beyond this nothing is left to add up.
 CERTAIN: Final = 1 - 1e-9
+FAR: Final = 6.0
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ def pool(rate: float, seconds: float, keepalive: float, most_idle: int, max_age:
     :param max_age: seconds until one is not used again (`GATEWAY_POOL_MAX_AGE`).
     """
     busy = rate * seconds
-    opened = made = 0.0
-    below = 0.0  # how likely it is that fewer than the n-th are under way
-    for number in range(1, poisson_quantile(busy, CERTAIN) + 2):
+    if not busy:
+        return Pool(0.0, 0.0, 0, 0.0, 0.0, 0.0)
+    # Below the first there are as good as always as many under way, so those are in use.
+    first, last = max(math.floor(busy - FAR * math.sqrt(busy)), 1), poisson_quantile(busy, CERTAIN) + 1
+    opened, made = first - 1.0, 0.0
+    below = 0.0  # how likely it is that fewer than `number` are under way
+    for number in range(first, last + 1):
         found = math.exp((number - 1) * math.log(busy) - busy - math.lgamma(number))
         below = min(below + found, 1.0)
         wanted = rate * found

@@ -1,9 +1,11 @@
 """Waiting, in formulas: one worker is one server with one queue (M/G/1, first come first served).
 
 Why this one: a worker is one thread that runs what is ready in the order in which it became ready, and interrupts
-nothing; a connection belongs to one worker for its life, so workers share no queue (m times M/G/1, not M/G/m). The work
-of a request comes in pieces (request, answer). Cut into k equal pieces it waits k times for a k-th of the time: the mean
-is that of the whole, so the model needn't know how the work is cut. Times are in seconds, rates in events a second.
+nothing; a connection belongs to one worker for its life, so workers share no queue (m times M/G/1, not M/G/m). The
+work of a request comes in pieces (request, answer). Cut into k equal pieces it waits k times for a k-th of the time:
+the mean is that of the whole, so the model needn't know how the work is cut.
+
+Times are in seconds, rates in events a second.
 """
 
 from __future__ import annotations
@@ -73,4 +75,3 @@ def poisson_quantile(mean: float, share: float) -> int:
         term *= mean / count
         total += term
     return count
-

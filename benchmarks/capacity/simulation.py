@@ -49,7 +49,9 @@ class Row:
         return (over if self.at_most else abs(over)) <= self.bound * self.formula + 1e-12
 
 
-def waits(chance: random.Random, rate: float, draw: Draw, count: int, pieces: int = 1, away: float = 0.0) -> list[float]:
+def waits(
+    chance: random.Random, rate: float, draw: Draw, count: int, pieces: int = 1, away: float = 0.0
+) -> list[float]:
     """How long each request waited for its worker, all pieces together.
 
     :param rate: requests a second, at random times.
@@ -72,7 +74,9 @@ def waits(chance: random.Random, rate: float, draw: Draw, count: int, pieces: in
     return waited
 
 
-def held(chance: random.Random, rate: float, seconds: float, keepalive: float, count: int) -> tuple[float, float, float]:
+def held(
+    chance: random.Random, rate: float, seconds: float, keepalive: float, count: int
+) -> tuple[float, float, float]:
     """Of a pool that takes the connection used last: busy and open ones in the mean, new ones a second."""
     idle: list[float] = []  # since when, the last one used at the end
     under_way: list[float] = []
@@ -195,7 +199,12 @@ def limits(chance: random.Random) -> Iterator[Row]:
         yield Row(f"{told}, Redis goes away", broken, count(in_turn, evenly(offered, 59, lambda at: at < 29)), 0)
         yield Row(f"{told}, each alone, by client", limit, count(lambda _: 7, evenly(offered, 59, lambda _: False)), 0)
         hour = evenly(max(3 * limit * 60, 12_000), 3600, lambda _: False)
-        yield Row(f"{limit}/minute for an hour, one machine", limiting.steady(limit, 60) * 3600, count(lambda _: 0, hour), 0.03)
+        yield Row(
+            f"{limit}/minute for an hour, one machine",
+            limiting.steady(limit, 60) * 3600,
+            count(lambda _: 0, hour),
+            0.03,
+        )
 
 
 def rows(seed: int = SEED, count: int = 200_000) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from benchmarks.capacity.measured import Figures
 from benchmarks.capacity.plan import Plan, Replica
 
 # Loads are searched for up to so many times the plan's.
-FURTHEST = 10_000.0
+FURTHEST = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def reached(demand: Demand, use: Use, most: float) -> float | None:
     low, high = 0.0, min(FURTHEST, MOST / demand.requests * (1 - 1e-9))
     if at(high) < most or at(1 / FURTHEST) >= most:
         return None
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if at(middle) >= most else (middle, high)
     return demand.requests * high

@@ -9,6 +9,7 @@ Run as `python -m benchmarks.capacity.comparison`: a minute. It needs redis-serv
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import selectors
 import socket
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,13 @@ def by_chance(count: int, seed: int = SEED) -> list[int]:
 def passing(order: Sequence[int]) -> int:
     """Of requests to gateways that count for themselves."""
     return sum(min(order.count(place), LIMIT) for place in range(GATEWAYS))
+
+
+def asks_redis(gateway: Gateway) -> bool:
+    """Whether Redis decides there: it may not be there yet when a gateway starts."""
+    gateway.get("/free")
+    lines = gateway.admin("/metrics").data.decode().splitlines()
+    return any("gateway_ratelimit_decisions_total" in line and 'backend="redis"' in line for line in lines)
 
 
 def counts_with_redis(gateways: Sequence[Gateway], redis: RedisServer) -> Iterator[Count]:
@@ -230,9 +238,8 @@ def main() -> int:
     wanted = parser.parse_args()
     print(f"{f'{LIMIT}/minute, {GATEWAYS} gateways':32} {'said':>10} {'admitted':>10} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as folder, RedisServer() as redis, fleet(Path(folder), redis) as gateways:
-        asks: Callable[[], bool] = lambda: "redis" in gateways[-1].admin("/metrics").data.decode()  # noqa: E731
-        gateways[-1].get("/free")
-        eventually(asks, "Redis decides")
+        for gateway in gateways:
+            eventually(functools.partial(asks_redis, gateway), "Redis decides")
         off = show(counts_with_redis(gateways, redis))
     with tempfile.TemporaryDirectory() as folder, fleet(Path(folder), None) as gateways:
         off |= show(counts_alone(gateways))

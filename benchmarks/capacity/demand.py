@@ -46,7 +46,7 @@ class Demand:
             raise ValueError(f"latency_ms: no service has longer than {longest:,.0f}")
         over = [name for name in SHARES if getattr(self, name) > 1]
         if over or self.form + self.cached + self.encoded + self.upload > 1:
-            raise ValueError("shares of requests: each at most 1, and the kinds together")
+            raise ValueError(f"shares of requests, {', '.join(sorted(SHARES))} but for checked together: at most 1")
 
 
 @dataclass(frozen=True)

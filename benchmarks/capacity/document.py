@@ -11,7 +11,7 @@ from benchmarks.capacity.measured import Figures
 from benchmarks.capacity.scenarios import SCENARIOS
 
 FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
-MARK: Final = re.compile(r"(<!-- capacity:(\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+MARK: Final = re.compile(r"(<!-- capacity:(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def tables(figures: Figures) -> dict[str, str]:
@@ -37,4 +37,4 @@ def renewed(text: str, figures: Figures) -> str:
     marks = [found[2] for found in MARK.finditer(text)]
     if sorted(marks) != sorted(known):
         raise LookupError(f"marks {sorted(marks)}, tables {sorted(known)}")
-    return MARK.sub(lambda found: found[1] + known[found[2]] + found[3], text)
+    return MARK.sub(lambda found: found[1] + known[found[2]] + "\n" + found[3], text)

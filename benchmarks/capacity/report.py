@@ -140,7 +140,9 @@ def _value(given: Demand | Site, name: str) -> str:
 
 def figures_table(figures: Figures) -> list[Cells]:
     """Every figure and where it comes from."""
-    rows = ([f"`{name}`", f"{each.value:,.4g} {each.unit}", each.kind, each.source] for name, each in figures.items())
+    rows = (
+        [f"`{name}`", f"{number(each.value)} {each.unit}", each.kind, each.source] for name, each in figures.items()
+    )
     return [["figure", "value", "", "source"], *rows]
 
 

@@ -17,17 +17,16 @@ class Scenario:
     site: Site
 
 
-_TRACKED: Final = 1 << 20
 _MANY: Final = Site(
     cores=8,
     regions=2,
     urls=4,
-    tracked=_TRACKED,
+    tracked=1 << 20,
     descriptors=1 << 17,
     max_connections=40_000,
     pool_max_streams=5_000,
 )
-_MOST: Final = Site(cores=8, regions=5, edge=True, urls=8, tracked=_TRACKED, pool_max_streams=10_000)
+_MOST: Final = Site(cores=8, regions=5, edge=True, urls=8, pool_max_streams=10_000)
 
 SCENARIOS: Final = (
     Scenario("1,000", Demand(requests=1e3), Site(cores=2)),

@@ -174,14 +174,14 @@ def kept(chance: random.Random, count: int) -> Iterator[Row]:
         of = pools.pool(rate, 0.05, 4.0, 1000, math.inf)
         busy, opened, made = held(chance, rate, 0.05, 4.0, count)
         yield Row(f"pool, {rate:g} a second: busy", of.busy, busy, 0.05)
-        yield Row(f"pool, {rate:g} a second: open", of.open, opened, 0.05)
+        yield Row(f"pool, {rate:g} a second: open", of.open, opened, 0.1)
         yield Row(f"pool, {rate:g} a second: made a second", of.made, made, 0.2)
 
 
 def limits(chance: random.Random) -> Iterator[Row]:
     """One client at 100 machines, over a period of a minute."""
     in_turn: Callable[[int], int] = lambda number: number % MACHINES  # noqa: E731
-    for limit in (5, 600):
+    for limit in (5, 60):
         offered = 2 * limit * MACHINES
         told = f"{limit}/minute, {MACHINES} machines"
 

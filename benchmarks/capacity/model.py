@@ -188,7 +188,7 @@ def redis_for(demand: Demand, site: Site, fleet: Fleet, cost: dict[str, float]) 
         return Redis(0, 0, 0, 0, 0)
     carrying = max(site.regions - 1, 1)
     busy = checks * cost["redis_check_us"] * MICRO
-    a_region = math.ceil(busy / carrying / site.redis_utilisation)
+    a_region = max(math.ceil(busy / carrying / site.redis_utilisation), 1)
     primaries = a_region * site.regions
     held = demand.requests * demand.gap_s * demand.counters * cost["redis_counter_bytes"] / (a_region * carrying) / MIB
     connections = math.ceil(fleet.workers / primaries)

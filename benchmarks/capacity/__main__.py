@@ -51,10 +51,12 @@ def options(argv: Sequence[str]) -> argparse.Namespace:
         group = parser.add_argument_group({Demand: "load", Site: "machines"}[kind])
         for field in fields(kind):
             flag = "--" + field.name.replace("_", "-")
+            meaning = field.metadata["meaning"]
             if isinstance(field.default, bool):
-                group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+                group.add_argument(flag, action=argparse.BooleanOptionalAction, help=meaning)
             else:
-                group.add_argument(flag, type=TYPES[str(field.type)], metavar="N", help=f"({field.default:,g})")
+                told = f"{meaning} ({field.default:,})"
+                group.add_argument(flag, type=TYPES[str(field.type)], metavar="N", help=told)
     return parser.parse_args(argv)
 
 

@@ -125,11 +125,11 @@ def limit_summary(columns: Sequence[Worked]) -> list[Cells]:
 
 def inputs(columns: Sequence[Worked]) -> list[Cells]:
     """What is assumed, and where a scenario differs."""
-    rows: list[Cells] = [["input", *(each.scenario.title for each in columns)]]
+    rows: list[Cells] = [["input", *(each.scenario.title for each in columns), "what it is"]]
     for kind in (Demand, Site):
         for field in fields(kind):
             values = [_value(getattr(each.scenario, kind.__name__.lower()), field.name) for each in columns]
-            rows.append([f"`{field.name}`", *values])
+            rows.append([f"`{field.name}`", *values, field.metadata["meaning"]])
     return rows
 
 

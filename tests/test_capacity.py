@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.capacity import document, measured, model, report
+from benchmarks.capacity import document, measure, measured, model, report
 from benchmarks.capacity.__main__ import main
 from benchmarks.capacity.demand import Demand, Site
 from benchmarks.capacity.limits import limits
@@ -168,6 +168,12 @@ def test_the_newest_run_that_has_a_figure_decides(tmp_path: Path) -> None:
 def test_a_figure_that_nobody_measured_is_missed(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="get_us"):
         measured.load(tmp_path)
+
+
+def test_what_is_measured_has_the_names_that_the_model_looks_for() -> None:
+    taken = [*measure.handshakes(5), *measure.checks(200)]
+    assert {name for name, *_ in taken} <= set(measured.MEASURED)
+    assert all(value > 0 for name, value, *_ in taken if name in ("handshake_us", "redis_counter_bytes"))
 
 
 def test_the_document_has_the_tables_that_the_model_prints() -> None:

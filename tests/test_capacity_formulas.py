@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -37,6 +39,14 @@ def test_a_formula_that_is_off_is_noticed() -> None:
     assert simulation.Row("", 4, 3, 0.1, at_most=True).kept
 
 
+def test_the_command_prints_all_and_says_what_is_off() -> None:
+    asked = [sys.executable, "-m", "benchmarks.capacity.simulation", "--count", "4", "--check"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "four requests are too few to agree"
+    assert "  OFF" in done.stdout
+    assert "5/minute, 100 machines, Redis" in done.stdout
+
+
 def test_a_worker_that_cannot_keep_up_waits_for_ever() -> None:
     over = [Work(3, 0.2), Work(4, 0.1)]
     assert queueing.utilisation(over) == pytest.approx(1)
@@ -49,6 +59,7 @@ def test_the_wait_of_a_burst_is_that_of_a_queue_that_empties() -> None:
 
 
 @given(st.floats(0.001, 2000), st.sampled_from([0.5, 0.99, 0.999]))
+@settings(deadline=None)
 def test_a_poisson_quantile_is_the_first_number_that_is_enough(mean: float, share: float) -> None:
     def below(most: int) -> float:
         return math.fsum(math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in range(most + 1))
@@ -60,6 +71,7 @@ def test_a_poisson_quantile_is_the_first_number_that_is_enough(mean: float, shar
 
 
 @given(st.floats(0.001, 5000), st.floats(0.001, 2), st.floats(0.1, 60), st.integers(0, 50))
+@settings(deadline=None)
 def test_a_pool_holds_what_is_busy_and_makes_no_more_than_are_asked_for(
     rate: float, seconds: float, keepalive: float, most_idle: int
 ) -> None:

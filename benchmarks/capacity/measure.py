@@ -101,8 +101,8 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-async def _ask(url: str, pid: int) -> tuple[float, float]:
-    counters, left = RedisCounters(url), iter(range(CHECKS))
+async def _ask(url: str, pid: int, count: int) -> tuple[float, float]:
+    counters, left = RedisCounters(url), iter(range(count))
 
     async def one() -> None:
         for number in left:
@@ -113,7 +113,7 @@ async def _ask(url: str, pid: int) -> tuple[float, float]:
     await asyncio.gather(*(one() for _ in range(AT_ONCE)))
     ours, theirs = time.process_time() - ours, processes.cpu_seconds(pid) - theirs
     await counters.close()
-    return theirs / CHECKS * 1e6, ours / CHECKS * 1e6
+    return theirs / count * 1e6, ours / count * 1e6
 
 
 def _told(port: int, line: str, name: str) -> int:
@@ -123,14 +123,14 @@ def _told(port: int, line: str, name: str) -> int:
     return int(answer.split(name)[1].split()[0])
 
 
-def checks() -> Taken:
+def checks(count: int = CHECKS) -> Taken:
     """A check of a limit: a Redis that is asked, the worker that asks it, and what a counter takes there."""
     local = SharedCounters(10_000)
-    own = _cpu(lambda: [local.take([(POLICY, f"address {n % 5000}")]) for n in range(CHECKS)]) / CHECKS * 1e6
+    own = _cpu(lambda: [local.take([(POLICY, f"address {n % 5000}")]) for n in range(count)]) / count * 1e6
     local.close()
     with RedisServer() as server:
         before = _told(server.port, "INFO memory", "used_memory:")
-        theirs, ours = uvloop.run(_ask(server.url, server.pid))
+        theirs, ours = uvloop.run(_ask(server.url, server.pid, count))
         held = _told(server.port, "INFO memory", "used_memory:") - before
         counters = _told(server.port, "DBSIZE", ":")
     how = f"{AT_ONCE} at once over one connection, the gateway's script, one counter a check"
@@ -157,7 +157,7 @@ def _shake(server: ssl.SSLContext, client: ssl.SSLContext) -> float:
     return spent
 
 
-def handshakes() -> Taken:
+def handshakes(count: int = HANDSHAKES) -> Taken:
     """A full handshake of TLS 1.3 with a certificate on P-256, the server's part."""
     authority, server, client = (
         trustme.CA(),
@@ -166,7 +166,7 @@ def handshakes() -> Taken:
     )
     authority.issue_cert("gateway.test", key_type=trustme.KeyType.ECDSA).configure_cert(server)
     authority.configure_trust(client)
-    taken = statistics.median(_shake(server, client) for _ in range(HANDSHAKES))
+    taken = statistics.median(_shake(server, client) for _ in range(count))
     yield "handshake_us", taken * 1e6, "µs", "TLS 1.3, P-256, full, server's part, Python's ssl"
 
 

@@ -162,7 +162,9 @@ def queues(chance: random.Random, count: int) -> Iterator[Row]:
     yield Row("mixed lengths, 60% busy: mean wait", queueing.mean_wait(mixed), statistics.mean(found), 0.1)
     p99 = statistics.quantiles(found, n=100)[98]
     yield Row("mixed lengths, 60% busy: p99 wait", queueing.wait_quantile(mixed, 0.99), p99, 0.15)
-    shares = [waits(random.Random(chance.random()), 0.6, lambda _: 1.0, count // MACHINES) for _ in range(MACHINES)]
+    shares = [
+        waits(random.Random(chance.random()), 0.6, lambda _: 1.0, max(count // MACHINES, 2)) for _ in range(MACHINES)
+    ]
     every = [each for share in shares for each in share]
     one = queueing.mean_wait([Work(0.6, 1)])
     yield Row(f"{MACHINES} workers, 60% busy, a connection each: mean wait", one, statistics.mean(every), 0.1)

@@ -48,7 +48,7 @@ def occupied(pid: int) -> float:
     return processes.cpu_seconds(pid) + sum(map(processes.waited_seconds, processes.tree(pid)))
 
 
-def bursts(gateway: Gateway) -> Iterator[tuple[int, float, float, float]]:
+def bursts(gateway: Gateway, repeated: int = BURSTS) -> Iterator[tuple[int, float, float, float]]:
     """Of each size: mean time measured, the same by the formula, and the worker's seconds for a request."""
     pid, data = gateway.process.pid, request("GET", "/stored")
     gateway.ask(data)
@@ -58,7 +58,7 @@ def bursts(gateway: Gateway) -> Iterator[tuple[int, float, float, float]]:
             open_ = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))) for _ in range(size)]
             burst(open_, data)
             before, taken = occupied(pid), []
-            for _ in range(BURSTS):
+            for _ in range(repeated):
                 taken += burst(open_, data)
                 time.sleep(0.02)
             cost = (occupied(pid) - before) / len(taken)
@@ -88,12 +88,12 @@ def utilisations(gateways: Sequence[Gateway], seconds: float = SECONDS) -> Itera
             yield (processes.cpu_seconds(gateway.process.pid) - used) / took - rest / seconds, count / took
 
 
-def show(gateways: Sequence[Gateway]) -> None:
+def show(gateways: Sequence[Gateway], repeated: int = BURSTS, seconds: float = SECONDS) -> None:
     """Print what is said of times, and what was measured."""
     figures = measured.load()
     get, hit = (figures[name].value for name in ("get_us", "hit_of_proxied"))
     print(f"\n{'bursts to one idle gateway':32} {'said, ms':>10} {'mean, ms':>10} {'ratio':>6}")
-    found = list(bursts(gateways[0]))
+    found = list(bursts(gateways[0], repeated))
     for size, mean, said, cost in found:
         told = f"{size} at once, {cost * 1e6:.0f} µs each"
         print(f"{told:32} {said * 1e3:10.2f} {mean * 1e3:10.2f} {mean / said:6.2f}")
@@ -102,6 +102,6 @@ def show(gateways: Sequence[Gateway]) -> None:
     print(f"each further request adds {grew:.0f} µs to the mean; said: {cost / 2 * 1e6:.0f}, half of the time of one")
     print(f"a stored answer of a busy worker is said to take {get * hit:.0f} µs of CPU")
     print(f"\n{'utilisation, low rate':32} {'said':>10} {'measured':>10} {'ratio':>6}")
-    for number, (used, rate) in enumerate(utilisations(gateways)):
+    for number, (used, rate) in enumerate(utilisations(gateways, seconds)):
         said = rate * get / 1e6
         print(f"{f'gateway {number + 1}, {rate:.1f} a second':32} {said:10.4f} {used:10.4f} {used / said:6.2f}")

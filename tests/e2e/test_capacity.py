@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.capacity import comparison
+from benchmarks.capacity import comparison, timing
 from tests.redis_server import RedisServer
 
 from .harness import eventually
@@ -28,9 +28,11 @@ def test_four_gateways_admit_a_limit_with_redis_and_at_most_four_while_it_is_awa
     assert off(counts) == []
 
 
-def test_four_gateways_without_redis_admit_what_is_said(tmp_path: Path) -> None:
+def test_four_gateways_without_redis_admit_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with comparison.fleet(tmp_path, None) as gateways:
         counts = list(comparison.counts_alone(gateways))
+        timing.show(gateways, repeated=2, seconds=0.3)
     assert len(counts) == 3
     assert off(counts) == []
     assert max(count.admitted for count in counts) == comparison.GATEWAYS * comparison.LIMIT
+    assert "each further request adds" in capsys.readouterr().out

@@ -85,5 +85,8 @@ def environment(config: Path, port: int, admin_port: int, guards: bool) -> dict[
         "GATEWAY_ADMIN_PORT": str(admin_port),
         "GATEWAY_DRAIN_DELAY": "0",
         "GATEWAY_DRAIN_TIMEOUT": "2",
+        # As the other proxies have it: connections for as many clients as there are, and 100 of them kept.
+        "GATEWAY_POOL_MAX_CONNECTIONS": "256",
+        "GATEWAY_POOL_MAX_KEEPALIVE": "100",
         **({"JWT_SECRET": traffic.SECRET} if guards else {"GATEWAY_AUTH_MODE": "off"}),
     }

@@ -82,14 +82,27 @@ def running(text: str, *arguments: str) -> Iterator[Program]:
         program.close()
 
 
+def stand_still(pid: int) -> None:
+    """Stop a process, and return once it has stopped: the signal alone leaves it some more steps."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + PATIENCE
+    while _state(pid) != "T":
+        assert time.monotonic() < end, f"{pid} goes on"
+        time.sleep(0.001)
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended, waited for or not."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
+            if _state(pid) == "Z":
+                return True
         except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.01)

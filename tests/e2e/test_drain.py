@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import stand_still
+
 from .harness import Backend, Client, Cut, Gateway, Peer, eventually, reply, request, running, write_table
 
 ROUTES = """
@@ -277,7 +279,7 @@ def test_clients_in_the_kernels_queue_when_the_socket_closes_are_served(config: 
     """The gateway stands still while they connect, and finds the signal beside them when it goes on."""
     path = backend.serve(reply(200, b"ok"))
     with running(config) as gateway, ExitStack() as stack:
-        gateway.process.send_signal(signal.SIGSTOP)
+        stand_still(gateway.process.pid)
         gateway.process.send_signal(signal.SIGTERM)
         clients = [stack.enter_context(gateway.client()) for _ in range(50)]
         for client in clients:

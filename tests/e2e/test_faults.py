@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import stand_still
+
 from .harness import (
     PATIENT,
     Backend,
@@ -346,7 +348,7 @@ def connects(port: int) -> bool:
 def test_a_backend_that_hangs_is_given_up_in_time_and_taken_back_when_it_goes_on(
     mortal: Gateway, process: Process
 ) -> None:
-    os.kill(process.process.pid, signal.SIGSTOP)
+    stand_still(process.process.pid)
     answers = together(mortal, 5)
     assert {answer.json()["code"] for answer in answers} == {"upstream_timeout"}
     os.kill(process.process.pid, signal.SIGCONT)
@@ -366,7 +368,7 @@ def test_a_gateway_that_is_stopped_for_a_while_goes_on_where_it_was(mortal: Gate
     """As on a machine that sleeps: the clock jumps, and nobody's time is up for it."""
     with mortal.client() as client:
         assert client.ask(request("GET", "/b/x")).status == 200
-        os.kill(mortal.process.pid, signal.SIGSTOP)
+        stand_still(mortal.process.pid)
         client.send(request("GET", "/b/x"))
         assert client.silent(1.5)
         os.kill(mortal.process.pid, signal.SIGCONT)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import stand_still
+
 from .harness import (
     Backend,
     Client,
@@ -167,7 +169,7 @@ def test_more_clients_than_descriptors_are_told_so_and_nobody_is_reset(config: P
 
 def test_memory_past_its_mark_refuses_requests_but_no_probes(config: Path, backend: Backend) -> None:
     path = backend.serve(reply(200, b"ok"))
-    with running(config, GATEWAY_OVERLOAD_MEMORY="0.000001") as gateway:
+    with running(config, GATEWAY_OVERLOAD_MEMORY="0.000001", GATEWAY_OVERLOAD_LAG="60") as gateway:
         eventually(lambda: gateway.get(path).status == 503, "it is overloaded", within=10)
         answer = gateway.get(path, f"Origin: {ORIGIN}")
         assert_overloaded(answer)
@@ -184,7 +186,7 @@ def late_and_refusing(gateway: Gateway, path: str) -> bool:
     """Make the loop late until that is told; whether a request is refused then, which holds for a moment only."""
     before = gateway.output.count('"overloaded"')
     for _ in range(20):
-        gateway.process.send_signal(signal.SIGSTOP)
+        stand_still(gateway.process.pid)
         time.sleep(0.25)
         gateway.process.send_signal(signal.SIGCONT)
         time.sleep(0.03)
@@ -312,7 +314,7 @@ def test_a_gateway_that_stood_still_goes_on_where_it_was(config: Path, backend: 
         hopeless.send(request("GET", backend.serve(silence)))
         sending.send(request("POST", quick, "Content-Length: 4") + b"ab")
         backend.wait_for(path)
-        gateway.process.send_signal(signal.SIGSTOP)
+        stand_still(gateway.process.pid)
         time.sleep(3.5)
         go_on.set()
         sending.send(b"cd")

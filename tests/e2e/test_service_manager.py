@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.notify_socket import NotifySocket, notify_socket
+from tests.programs import stand_still
 
 from .harness import Backend, Gateway, children, eventually, reply, run_to_exit, running, write_table
 
@@ -80,7 +81,7 @@ def test_the_watchdog_hears_of_it_while_every_loop_turns_and_no_longer(
         for _ in range(3):
             assert sock.await_state("WATCHDOG").sender == gateway.process.pid
         frozen = max(children(gateway.process.pid), default=0) if workers > 1 else gateway.process.pid
-        os.kill(frozen, signal.SIGSTOP)
+        stand_still(frozen)
         try:
             # A few were said before, or go by a sign of life that is still good.
             assert any(sock.silent("WATCHDOG", WATCHDOG * 0.6) for _ in range(6))

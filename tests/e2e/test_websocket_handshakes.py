@@ -9,6 +9,8 @@ from functools import partial
 
 import pytest
 
+from tests.programs import stand_still
+
 from .harness import Backend, Gateway, Peer, assert_problem, eventually, reply, request, running, write_table
 from .harness.guards import assert_refused, samples
 from .harness.sockets import FIELDS, KEY, MASK, TEXT, accept, asked, close, frame, opened, switching
@@ -247,7 +249,7 @@ def test_a_client_that_speaks_while_it_waits_for_its_answer_is_refused(
     with gateway.client() as client:
         client.send(request("GET", path, CONNECTION, upgrade, VERSION, KEY_LINE))
         backend.wait_for(path)
-        gateway.process.send_signal(signal.SIGSTOP)
+        stand_still(gateway.process.pid)
         try:
             client.send(request("GET", "/plain/hidden")[:-4])
             agrees.set()
@@ -395,7 +397,7 @@ def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gate
     with gateway.client() as client:
         client.send(request("GET", path, *FIELDS))
         seen = backend.wait_for(path)
-        gateway.process.send_signal(signal.SIGSTOP)
+        stand_still(gateway.process.pid)
         try:
             agrees.set()
             assert has_agreed.wait(5)

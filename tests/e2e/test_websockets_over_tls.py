@@ -13,6 +13,8 @@ from functools import partial
 import pytest
 import trustme
 
+from tests.programs import stand_still
+
 from .harness import Backend, Gateway, Peer, Wire, eventually, request, running, write_table
 from .harness.guards import samples
 from .harness.sockets import BINARY, FIELDS, MASK, PING, TEXT, Holding, Pair, Side, close, frame, switching
@@ -132,7 +134,7 @@ def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same
         assert begun.wait(5)
         if early:
             wire.head()
-        secure.process.send_signal(signal.SIGSTOP)
+        stand_still(secure.process.pid)
         try:
             go_on.set()
             assert said.wait(5)

@@ -45,6 +45,7 @@ class UpstreamProtocol(ResponseHandler):
         super().__init__(loop)
         self.active = False
         self.answered = False
+        self.stalled = False
         self.first = b""
         self.received = 0
         self.plain: PlainBody | None = None
@@ -90,7 +91,7 @@ class UpstreamProtocol(ResponseHandler):
             empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
             self._payload = EMPTY_PAYLOAD if empty else payload
             self.feed_data((message, self._payload))
-            if len(data) == FIRST and not self._payload.is_eof():
+            if len(data) == FIRST and self._payload.total_bytes and not self._payload.is_eof():
                 self.pause_reading()  # until the body is read, so that the kernel may be asked to move what follows
         if tail:
             super().data_received(tail)
@@ -140,9 +141,14 @@ class UpstreamProtocol(ResponseHandler):
             set_exception(payload, aiohttp.ClientPayloadError("the body's framing is malformed"), exc)
         self.set_exception(exc)
 
+    def pause_reading(self) -> None:
+        self.stalled = True
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
-        if self._reading_paused:
+        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time. It has to be
+        # done once reading was paused: between two chunks that stops the parser only at the next bytes of the body.
+        if self._reading_paused or (self.stalled and self.plain is None):
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -267,6 +273,7 @@ class UpstreamConnection:
                 max_headers=MAX_FIELDS,
             )
         protocol.active, protocol.answered, protocol.received = True, False, 0
+        protocol.stalled = False
         self.write(data)
 
     def write(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -45,6 +46,7 @@ class UpstreamProtocol(ResponseHandler):
         super().__init__(loop)
         self.active = False
         self.answered = False
+        self.full = False
         self.stalled = False
         self.first = b""
         self.received = 0
@@ -159,6 +161,13 @@ class UpstreamProtocol(ResponseHandler):
         super().connection_lost(exc)
 
 
+def is_silent(descriptor: int) -> bool:
+    """Whether nothing waits to be read from a socket, not even its end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return not poll.poll(0)
+
+
 def head_size(data: bytes, fields: int) -> int:
     """How many bytes a head has; 0 when it goes on behind `data`, -1 when only a lax parser takes it.
 
@@ -246,6 +255,11 @@ class UpstreamConnection:
         """
         protocol = self._protocol
         protocol.active = protocol.answered = False
+        if protocol.full:
+            protocol.full = False
+            descriptor = self.descriptor()
+            if descriptor is not None and not is_silent(descriptor):
+                protocol.force_close()  # or what stands behind the answer would be read as the next one
         if protocol.plain is not None or self._bodiless is None:
             return
         if message.chunked or not self._head_size:
@@ -333,6 +347,7 @@ class UpstreamConnection:
         if (plain := protocol.plain) is not None:
             plain.left -= count
             if not plain.left:
+                protocol.full = True
                 protocol.plain = protocol._parser = None  # as when it had come this way
                 payload.feed_eof()
         if (transport := protocol.transport) is not None and not transport.is_closing():

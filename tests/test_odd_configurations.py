@@ -161,7 +161,7 @@ def test_what_may_not_be_read_is_a_fault(hidden: str, told: str) -> None:
 
 
 def test_a_folder_s_name_that_is_too_long_is_a_fault() -> None:
-    with pytest.raises(ConfigError, match="GATEWAY_CONFIG: .* can't be read: File name too long"):
+    with pytest.raises(ConfigError, match=r"GATEWAY_CONFIG: .* can't be read: File name too long"):
         configure({**KEY, "GATEWAY_CONFIG": "/" + "a" * 300})
 
 

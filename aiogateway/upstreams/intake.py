@@ -45,7 +45,7 @@ class Intake(asyncio.BufferedProtocol):
         return _ROOM if self._reader.answered else _FIRST
 
     def buffer_updated(self, nbytes: int) -> None:
-        if nbytes == FIRST or nbytes == MORE:
+        if nbytes in (FIRST, MORE):
             self._reader.full = True
         self._reader.data_received(bytes(_ROOM[:nbytes]))
 

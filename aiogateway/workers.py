@@ -106,6 +106,7 @@ def run(
         return read()[1]
 
     with (
+        contextlib.closing(manager),
         contextlib.closing(SharedCounters(alone=not several)) as counters,
         contextlib.closing(Notices(alone=not several)) as notices,
     ):

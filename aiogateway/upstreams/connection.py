@@ -48,6 +48,7 @@ class UpstreamProtocol(ResponseHandler):
         self.answered = False
         self.full = False
         self.stalled = False
+        self.reset = False
         self.first = b""
         self.received = 0
         self.plain: PlainBody | None = None
@@ -155,7 +156,7 @@ class UpstreamProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         payload = self._payload
-        if exc is not None and payload is not None and not payload.is_eof():
+        if (exc is not None or self.reset) and payload is not None and not payload.is_eof():
             # aiohttp takes a reset for the end of a body that ends with its connection.
             set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc)
         super().connection_lost(exc)
@@ -333,6 +334,10 @@ class UpstreamConnection:
             transport.set_write_buffer_limits(high=0)
             await self._protocol._drain_helper()
             transport.set_write_buffer_limits()
+
+    def was_reset(self) -> None:
+        """The kernel said so to who wrote, and says it once: reading would find a clean end."""
+        self._protocol.reset = True
 
     def hold(self) -> None:
         """Read no more, until `moved`: the rest of the body goes another way."""

@@ -94,11 +94,16 @@ class Reporter:
         """
         self.last_reload = {"at": at, "ok": not faults, "faults": list(faults[:FAULTS_TOLD])}
 
+    @property
+    def refused(self) -> bool:
+        """Whether what was read last is not taken."""
+        return self.last_reload is not None and not self.last_reload["ok"]
+
     def _describe(self) -> None:
         gauge = self._metrics.gauge
         build = (__version__, platform.python_version(), aiohttp.__version__)
         gauge(families.BUILD, lambda: [(build, 1)])
-        gauge(families.RELOAD, lambda: [((), float(self.last_reload is None or self.last_reload["ok"]))])
+        gauge(families.RELOAD, lambda: [((), float(not self.refused))])
         gauge(families.WORKERS, lambda: [((), 1)])
         gauge(families.SERVER_ACTIVE, lambda: [((), self._telemetry.active)])
         gauge(families.CLIENTS, lambda: [((), self._connections())])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import MutableMapping
 from typing import Final, Protocol
@@ -16,11 +17,13 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-# Seconds that a message may wait for a manager that doesn't read.
+# Seconds that a message may wait for a manager that doesn't read; signs of life, which others follow, don't.
 PATIENCE: Final = 0.5
 _ADDRESS: Final = "NOTIFY_SOCKET"
 _INTERVAL: Final = "WATCHDOG_USEC"
 _WHOSE: Final = "WATCHDOG_PID"
+# Digits that a number of 64 bits has at most.
+_DIGITS: Final = 20
 
 
 class Overseer(Protocol):
@@ -61,6 +64,7 @@ class ServiceManager:
         self._stops_within = stops_within
         self._failing = False
         self._stopping = False
+        self._socket: socket.socket | None = None
 
     @property
     def listens(self) -> bool:
@@ -68,7 +72,7 @@ class ServiceManager:
         return bool(self._address)
 
     def alive(self) -> None:
-        self._tell("WATCHDOG=1")
+        self._tell("WATCHDOG=1", patient=False)
 
     def ready(self) -> None:
         self._tell("READY=1", "STATUS=Serving")
@@ -94,19 +98,31 @@ class ServiceManager:
         if not self._stopping:
             self._tell(*lines)
 
-    def _tell(self, *lines: str) -> None:
+    def close(self) -> None:
+        """Nothing more is said."""
+        self._address = None
+        if self._socket is not None:
+            self._socket.close()
+
+    def _tell(self, *lines: str, patient: bool = True) -> None:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.settimeout(PATIENCE)
-                sock.sendto("\n".join(lines).encode(), self._address)
+            self._speak().sendto("\n".join(lines).encode(), 0 if patient else socket.MSG_DONTWAIT, self._address)
         except OSError as exc:
             if not self._failing:
                 log.error("the service manager can't be told", reason=exc.strerror or str(exc), message=lines[0])
             self._failing = True
         else:
             self._failing = False
+
+    def _speak(self) -> socket.socket:
+        """What is spoken through. It is kept: a program whose clients hold all descriptors has to say that it lives."""
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            # The kernel's timeout: with Python's own it would be tried over and over.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, int(PATIENCE * 1e6)))
+        return self._socket
 
 
 def from_environment(environ: MutableMapping[str, str], stops_within: float) -> ServiceManager:
@@ -118,5 +134,6 @@ def from_environment(environ: MutableMapping[str, str], stops_within: float) -> 
     if not address or address[0] not in "/@" or len(address) < 2:
         return ServiceManager(None)
     meant = whose is None or whose == str(os.getpid())
-    watched = meant and interval is not None and interval.isascii() and interval.isdecimal() and int(interval) > 0
+    number = interval is not None and interval.isascii() and interval.isdecimal() and len(interval) <= _DIGITS
+    watched = meant and number and int(interval or 0) > 0
     return ServiceManager(address, int(interval or 0) / 1e6 if watched else None, stops_within)

@@ -148,7 +148,9 @@ async def serve(
         if looked is not None:
             # The one whose word all go by: a parent reads for its workers.
             tell = functools.partial(os.kill, os.getppid(), signal.SIGHUP) if has_parent else reloader.ask
-            watching = asyncio.create_task(watch(settings, lambda: gateway.table, looked, tell))
+            watching = asyncio.create_task(
+                watch(settings, lambda: gateway.table, looked, lambda: gateway.reporter.refused, tell)
+            )
             stack.push_async_callback(_end, watching)
         gateway.unready.discard("starting")
         overseer.ready()

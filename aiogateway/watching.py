@@ -8,12 +8,22 @@ Looking shows every kind of change alike: an editor's, a copy over a network, th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from aiogateway.routes import Table
 from aiogateway.routes.files import UPSTREAMS
 from aiogateway.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# Seconds after which a reading that was refused is asked for again: what it lacked may be nothing that is looked at, as
+# authorities that are named for the first time, or a descriptor.
+AGAIN: Final = 60.0
 
 # By path, what tells a file from another or later one; None where there is none.
 Look = dict[Path, tuple[int, ...] | None]
@@ -30,19 +40,26 @@ def look(settings: Settings, table: Table) -> Look:
         return {}
 
 
-async def watch(settings: Settings, table: Callable[[], Table], seen: Look, tell: Callable[[], None]) -> None:
+async def watch(
+    settings: Settings, table: Callable[[], Table], seen: Look, refused: Callable[[], bool], tell: Callable[[], None]
+) -> None:
     """Look for ever.
 
     :param table: what holds now.
     :param seen: how the files were when they were read.
-    :param tell: called after each change.
+    :param refused: whether the last reading was.
+    :param tell: called after each change, and now and then while a reading is refused.
     """
-    before = seen
+    before, told = seen, time.monotonic()
     while True:
         await asyncio.sleep(settings.config_watch)
-        now = await asyncio.to_thread(look, settings, table())
-        if now == before and now != seen:
-            seen = now
+        try:
+            now = await asyncio.to_thread(look, settings, table())
+        except Exception:  # such as no thread to be had: the next look may do better
+            log.exception("the configuration's files can't be looked at")
+            continue
+        if now == before and (now != seen or (refused() and time.monotonic() - told >= AGAIN)):
+            seen, told = now, time.monotonic()
             tell()
         before = now
 
@@ -60,4 +77,5 @@ def _state(path: Path) -> tuple[int, ...] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    # The last: files unpacked with one fixed time, or that may be read only now.
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_ctime_ns

@@ -84,7 +84,10 @@ def run(
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, RELOAD})  # taken once there is something to read again
     settings, table = read()
-    looked = watching.look(settings, table) if settings.config_watch else None
+    looked = None
+    if settings.config_watch:
+        looked = watching.look(settings, table)
+        settings, table = read()  # again: what changed before the look would never be seen
     if alongside is not None:
         settings = settings.model_copy(update={"workers": 1})
     stops_within = settings.drain_delay + settings.drain_timeout + CLOSING + LEEWAY
@@ -106,6 +109,7 @@ def run(
         return read()[1]
 
     with (
+        contextlib.closing(manager),
         contextlib.closing(SharedCounters(alone=not several)) as counters,
         contextlib.closing(Notices(alone=not several)) as notices,
     ):
@@ -189,6 +193,9 @@ class Work:
         """
         shared = None if folder is None else Shared(folder)
         before = None if shared is None else shared.read()
+        looked = self.looked if slot == 0 else None
+        if looked is not None and before is not None:
+            looked = {}  # the files may be by now as they were at first, and not as they were read last
         read: Reader
         if shared is None:
             read = functools.partial(read_alone, self.read_table, self.certificate)
@@ -211,7 +218,7 @@ class Work:
                     before=before,
                     tls=self.certificate.context,
                     has_parent=shared is not None,
-                    looked=self.looked if slot == 0 else None,
+                    looked=looked,
                     alongside=self.alongside,
                     on_ready=self.on_ready,
                 )

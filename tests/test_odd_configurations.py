@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from aiogateway.settings import parse
+from aiogateway.routes import configure
+from aiogateway.settings import ConfigError, parse
 from tests.config_folders import KEY, faults, folder, load
 
 ROUTE = '[[route]]\npath = "/a"\nupstream = "b"\n'
 # Seconds. The command takes less than one; it must not wait for what never comes.
 PATIENCE = 20.0
+# A user that owns nothing.
+NOBODY = 65534
 
 
 def run(command: str, **environ: str) -> tuple[int, list[str]]:
@@ -121,6 +127,42 @@ def test_files_that_can_t_be_read_to_an_end_are_faults_that_name_them(tmp_path: 
     assert code == 1
     odd = sorted([*FILES, "pipe.toml", "loop.toml", "folder.toml"])
     assert sorted(line.partition(": ")[0] for line in lines) == [f"routes/{name}" for name in odd]
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read what nobody else may."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "told"),
+    [
+        ("", "environment: GATEWAY_CONFIG: '{root}' can't be read: Permission denied"),
+        ("config", "upstreams.toml: can't be read: Permission denied"),
+        ("config/routes", "routes: can't be read: Permission denied"),
+        ("config/routes/test.toml", "routes/test.toml: can't be read: Permission denied"),
+    ],
+)
+def test_what_may_not_be_read_is_a_fault(hidden: str, told: str) -> None:
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)
+        root = folder(Path(above, "config"), ROUTE)
+        os.chmod(Path(above, hidden), 0)
+        with unprivileged(), pytest.raises(ConfigError) as caught:
+            configure({**KEY, "GATEWAY_CONFIG": str(root)})
+    assert told.format(root=root) in [str(fault) for fault in caught.value.faults]
+
+
+def test_a_folder_s_name_that_is_too_long_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match=r"GATEWAY_CONFIG: .* can't be read: File name too long"):
+        configure({**KEY, "GATEWAY_CONFIG": "/" + "a" * 300})
 
 
 def test_an_upstreams_file_that_is_a_pipe_is_a_fault(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from aiogateway.oversight import Oversight
-from aiogateway.service_manager import ServiceManager, from_environment
+from aiogateway.service_manager import PATIENCE, ServiceManager, from_environment
 from tests.notify_socket import NotifySocket, notify_socket
 
 
@@ -22,13 +24,27 @@ def sock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NotifySocke
         yield listening
 
 
+Speak = Callable[[str], ServiceManager]
+
+
+@pytest.fixture
+def speak() -> Iterator[Speak]:
+    """A manager's other side, until the test ends."""
+    with ExitStack() as stack:
+        yield lambda address: stack.enter_context(closing(ServiceManager(address)))
+
+
 def environment(address: str, **more: str) -> dict[str, str]:
     return {"NOTIFY_SOCKET": address, "PATH": "/bin", **more}
 
 
 def test_each_state_is_a_message_of_its_own(sock: NotifySocket) -> None:
-    manager = from_environment(environment(sock.address, WATCHDOG_USEC="10000000"), stops_within=33.5)
-    assert manager.pace == 5.0
+    with closing(from_environment(environment(sock.address, WATCHDOG_USEC="10000000"), stops_within=33.5)) as manager:
+        assert manager.pace == 5.0
+        life(manager, sock)
+
+
+def life(manager: ServiceManager, sock: NotifySocket) -> None:
     manager.ready()
     assert sock.next().lines == {"READY": "1", "STATUS": "Serving"}
     before = time.monotonic_ns() // 1000
@@ -69,6 +85,8 @@ def test_who_is_named_in_the_environment_is_named_there_no_more() -> None:
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "-1"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "9" * 400}, None),
+        ({"WATCHDOG_USEC": "9" * 5000}, None),
     ],
 )
 def test_signs_of_life_are_given_to_who_waits_for_this_process_s(variables: dict[str, str], pace: float | None) -> None:
@@ -83,8 +101,8 @@ def test_without_a_socket_nothing_is_said_nor_logged(address: str) -> None:
     assert (manager.listens, manager.pace, lines) == (False, None, [])
 
 
-def test_a_manager_that_is_gone_is_logged_once_until_it_is_back(tmp_path: Path) -> None:
-    manager = ServiceManager(str(tmp_path / "notify"))
+def test_a_manager_that_is_gone_is_logged_once_until_it_is_back(tmp_path: Path, speak: Speak) -> None:
+    manager = speak(str(tmp_path / "notify"))
     with capture_logs() as lines:
         manager.ready()
         manager.alive()
@@ -95,17 +113,35 @@ def test_a_manager_that_is_gone_is_logged_once_until_it_is_back(tmp_path: Path) 
     assert [line["event"] for line in lines] == ["the service manager can't be told"] * 2
 
 
-def test_a_manager_that_reads_nothing_holds_nobody_up_for_long(tmp_path: Path) -> None:
+def test_a_manager_that_reads_nothing_holds_nobody_up_for_long(tmp_path: Path, speak: Speak) -> None:
     with notify_socket(tmp_path / "notify") as sock, capture_logs() as lines:
-        manager = ServiceManager(sock.address)
-        begun = time.monotonic()
+        manager = speak(sock.address)
         while not lines:  # until the socket's queue is full
             manager.alive()
-        assert time.monotonic() - begun < 10
+        begun = time.monotonic()
+        for _ in range(20):  # each is followed by another: a loop that waited for them would serve nobody
+            manager.alive()
+        assert time.monotonic() - begun < PATIENCE
+        manager.stopping()
+        assert PATIENCE <= time.monotonic() - begun < 10
 
 
-def test_a_parent_is_ready_when_every_worker_is(sock: NotifySocket) -> None:
-    oversight = Oversight(ServiceManager(sock.address), 2)
+def test_a_program_without_a_descriptor_left_says_that_it_lives(sock: NotifySocket, speak: Speak) -> None:
+    manager = speak(sock.address)
+    manager.ready()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(0)
+        manager.alive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [message.lines for message in sock.rest()][1:] == [{"WATCHDOG": "1"}]
+
+
+def test_a_parent_is_ready_when_every_worker_is(sock: NotifySocket, speak: Speak) -> None:
+    oversight = Oversight(speak(sock.address), 2)
     for slot in (0, 1):
         oversight.born(slot)
     first, second = oversight.worker(0), oversight.worker(1)
@@ -120,8 +156,10 @@ def test_a_parent_is_ready_when_every_worker_is(sock: NotifySocket) -> None:
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_reload_is_over_when_every_worker_that_lives_serves_by_it(sock: NotifySocket, refused: bool) -> None:
-    oversight = Oversight(ServiceManager(sock.address), 2)
+def test_a_reload_is_over_when_every_worker_that_lives_serves_by_it(
+    sock: NotifySocket, speak: Speak, refused: bool
+) -> None:
+    oversight = Oversight(speak(sock.address), 2)
     workers = [oversight.worker(0), oversight.worker(1)]
     for slot, worker in enumerate(workers):
         oversight.born(slot)
@@ -139,8 +177,8 @@ def test_a_reload_is_over_when_every_worker_that_lives_serves_by_it(sock: Notify
     assert ready.lines["READY"] == "1" and ("old configuration" in ready.lines["STATUS"]) is refused
 
 
-def test_a_worker_that_began_before_a_reading_has_yet_to_take_it_up(sock: NotifySocket) -> None:
-    oversight = Oversight(ServiceManager(sock.address), 1)
+def test_a_worker_that_began_before_a_reading_has_yet_to_take_it_up(sock: NotifySocket, speak: Speak) -> None:
+    oversight = Oversight(speak(sock.address), 1)
     oversight.born(0)
     worker = oversight.worker(0)
     oversight.reloading()

@@ -31,9 +31,32 @@ def rewritten(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
+def await_tick(path: Path) -> None:
+    """A file system's clock may tick but every few milliseconds."""
+    probe = path.with_suffix(".probe")
+    while not probe.exists() or probe.stat().st_ctime_ns == path.stat().st_ctime_ns:
+        probe.touch()
+
+
+def replaced_at_the_same_time(path: Path) -> None:
+    """As files are unpacked whose time is always the same."""
+    await_tick(path)
+    before = path.stat()
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def allowed(path: Path) -> None:
+    """As somebody does who forgot it before."""
+    await_tick(path)
+    path.chmod(0o444)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a file is written": lambda root: rewritten(root / "routes" / "test.toml"),
     "the upstreams are": lambda root: rewritten(root / "upstreams.toml"),
+    "a file is written, and its time set back": lambda root: replaced_at_the_same_time(root / "upstreams.toml"),
+    "a file may be read now": lambda root: allowed(root / "routes" / "test.toml"),
     "a file comes": lambda root: (root / "routes" / "new.toml").touch(),
     "a file goes": lambda root: (root / "routes" / "test.toml").unlink(),
     "the folder goes": lambda root: (root / "routes").rename(root / "elsewhere"),
@@ -75,9 +98,11 @@ def test_the_packaged_table_is_not_looked_at(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def watched(settings: Settings, table: Table, seen: watching.Look) -> AsyncIterator[list[bool]]:
+async def watched(
+    settings: Settings, table: Table, seen: watching.Look, refused: Callable[[], bool] = lambda: False
+) -> AsyncIterator[list[bool]]:
     told: list[bool] = []
-    running = asyncio.create_task(watching.watch(settings, lambda: table, seen, lambda: told.append(True)))
+    running = asyncio.create_task(watching.watch(settings, lambda: table, seen, refused, lambda: told.append(True)))
     try:
         yield told
     finally:
@@ -124,4 +149,38 @@ async def test_files_that_are_still_being_written_are_left_alone(
         await eventually(lambda: looks > 5, "it looks")
         assert told == []
         writing = False
+        await eventually(lambda: told, "it is told")
+
+
+async def test_what_was_refused_is_asked_for_again_now_and_then(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacked may have come since, where nobody looks."""
+    monkeypatch.setattr(watching, "AGAIN", 5 * OFTEN)
+    table = table_of(tmp_path)
+    refused = True
+    async with watched(settings, table, watching.look(settings, table), lambda: refused) as told:
+        await eventually(lambda: len(told) >= 2, "it is told")
+        refused = False
+        count = len(told)
+        await asyncio.sleep(10 * OFTEN)
+        assert len(told) == count
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_of(tmp_path)
+    seen = watching.look(settings, table)
+    failures = [RuntimeError("can't start new thread")] * 3
+    look = watching.look
+
+    def failing(settings: Settings, table: Table) -> watching.Look:
+        if failures:
+            raise failures.pop()
+        return look(settings, table)
+
+    monkeypatch.setattr(watching, "look", failing)
+    (tmp_path / "routes" / "new.toml").touch()
+    async with watched(settings, table, seen) as told:
         await eventually(lambda: told, "it is told")

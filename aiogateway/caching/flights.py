@@ -172,7 +172,7 @@ class Flights:
         stream: Stream | None = None
         try:
             body = payload.read_nowait()
-            if not payload.is_eof() or len(body) > self._max_object:
+            if not payload.at_eof() or len(body) > self._max_object:
                 sized = CONTENT_LENGTH in exchange.message.headers and not exchange.message.chunked
                 stream = self._stream(flight, head.size if sized else self._max_object)
                 flight.settle(Shared(head, b"\r\n".join(response.lines), stream, sized, response.status))

@@ -215,6 +215,9 @@ class Exchange:
             connection.write(await Splice(source, sink, body.left(), self._deadlines, giving, taking).run())
         except Impossible:
             return
+        except ConnectionResetError:
+            connection.was_reset()
+            raise
         except SourceLost as exc:
             raise Problem("client_closed") from exc
         finally:

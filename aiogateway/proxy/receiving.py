@@ -51,6 +51,7 @@ class Receiving(RequestHandler):
         "_last",
         "_late",
         "_plain",
+        "_stalled",
         "_terms",
         "_watch",
         "closing",
@@ -66,6 +67,7 @@ class Receiving(RequestHandler):
         self._late = "request_timeout"
         self._last = b""
         self._plain: PlainBody | None = None
+        self._stalled = False
         self._watch: Deadline | None = None
         self.closing = False
 
@@ -253,10 +255,15 @@ class Receiving(RequestHandler):
     def _renew_parser(self) -> None:
         """Parse what comes from now on with a parser that knows nothing of what came before."""
         self._parser = make_parser(self, self._loop)
+        self._stalled = False
+
+    def pause_reading(self) -> None:
+        self._stalled = True
+        super().pause_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
-        if self._reading_paused:
+        # As `UpstreamProtocol`'s.
+        if self._reading_paused or (self._stalled and self._plain is None):
             super().resume_reading(resume_parser)
 
     def _pause_transport_reading(self) -> None:

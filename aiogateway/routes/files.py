@@ -51,8 +51,12 @@ def read_layers(config: Path | None) -> tuple[list[Layer], list[Fault]]:
     faults: list[Fault] = []
     if config is None:
         return [_read_layer(packaged, "", faults)], faults
-    if not config.is_dir():
-        return [], [Fault(ENVIRONMENT, "GATEWAY_CONFIG", "", f"{shown(str(config), 200)} is no folder")]
+    try:
+        wrong = None if config.is_dir() else "is no folder"
+    except OSError as error:
+        wrong = f"can't be read: {error.strerror}"
+    if wrong is not None:
+        return [], [Fault(ENVIRONMENT, "GATEWAY_CONFIG", "", f"{shown(str(config), 200)} {wrong}")]
     layer = _read_layer(config, "", faults)
     extends = layer.upstreams.data.pop("extends", None) if layer.upstreams is not None else None
     if extends not in (None, PACKAGED):
@@ -68,19 +72,23 @@ def _read_layer(folder: Traversable, label: str, faults: list[Fault]) -> Layer:
     upstreams = _read(folder / UPSTREAMS, f"{label}{UPSTREAMS}", faults)
     routes: list[Document] = []
     inner = folder / "routes"
-    if inner.is_dir():
-        for file in sorted(inner.iterdir(), key=lambda file: file.name):
-            if file.name.endswith(".toml") and not file.name.startswith("."):
-                document = _read(file, f"{label}routes/{file.name}", faults)
-                routes += [document] if document is not None else []
+    try:
+        files = sorted(inner.iterdir(), key=lambda file: file.name) if inner.is_dir() else []
+    except OSError as error:
+        faults.append(Fault(f"{label}routes", "", "", f"can't be read: {error.strerror}"))
+        files = []
+    for file in files:
+        if file.name.endswith(".toml") and not file.name.startswith("."):
+            document = _read(file, f"{label}routes/{file.name}", faults)
+            routes += [document] if document is not None else []
     return Layer(upstreams, tuple(routes))
 
 
 def _read(file: Traversable, where: str, faults: list[Fault]) -> Document | None:
-    if not file.is_file():  # a pipe, for one, would never end
-        faults.append(Fault(where, "", "", "can't be read: it is missing, or no file"))
-        return None
     try:
+        if not file.is_file():  # a pipe, for one, would never end
+            faults.append(Fault(where, "", "", "can't be read: it is missing, or no file"))
+            return None
         data = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
         faults.append(Fault(where, "", "", f"can't be read: {error.strerror}"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
@@ -45,6 +46,9 @@ class UpstreamProtocol(ResponseHandler):
         super().__init__(loop)
         self.active = False
         self.answered = False
+        self.full = False
+        self.stalled = False
+        self.reset = False
         self.first = b""
         self.received = 0
         self.plain: PlainBody | None = None
@@ -90,7 +94,7 @@ class UpstreamProtocol(ResponseHandler):
             empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
             self._payload = EMPTY_PAYLOAD if empty else payload
             self.feed_data((message, self._payload))
-            if len(data) == FIRST and not self._payload.is_eof():
+            if len(data) == FIRST and self._payload.total_bytes and not self._payload.is_eof():
                 self.pause_reading()  # until the body is read, so that the kernel may be asked to move what follows
         if tail:
             super().data_received(tail)
@@ -140,17 +144,29 @@ class UpstreamProtocol(ResponseHandler):
             set_exception(payload, aiohttp.ClientPayloadError("the body's framing is malformed"), exc)
         self.set_exception(exc)
 
+    def pause_reading(self) -> None:
+        self.stalled = True
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time.
-        if self._reading_paused:
+        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time. It has to be
+        # done once reading was paused: between two chunks that stops the parser only at the next bytes of the body.
+        if self._reading_paused or (self.stalled and self.plain is None):
             super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         payload = self._payload
-        if exc is not None and payload is not None and not payload.is_eof():
+        if (exc is not None or self.reset) and payload is not None and not payload.is_eof():
             # aiohttp takes a reset for the end of a body that ends with its connection.
             set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc)
         super().connection_lost(exc)
+
+
+def is_silent(descriptor: int) -> bool:
+    """Whether nothing waits to be read from a socket, not even its end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return not poll.poll(0)
 
 
 def head_size(data: bytes, fields: int) -> int:
@@ -240,6 +256,11 @@ class UpstreamConnection:
         """
         protocol = self._protocol
         protocol.active = protocol.answered = False
+        if protocol.full:
+            protocol.full = False
+            descriptor = self.descriptor()
+            if descriptor is not None and not is_silent(descriptor):
+                protocol.force_close()  # or what stands behind the answer would be read as the next one
         if protocol.plain is not None or self._bodiless is None:
             return
         if message.chunked or not self._head_size:
@@ -267,6 +288,7 @@ class UpstreamConnection:
                 max_headers=MAX_FIELDS,
             )
         protocol.active, protocol.answered, protocol.received = True, False, 0
+        protocol.stalled = False
         self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -313,6 +335,10 @@ class UpstreamConnection:
             await self._protocol._drain_helper()
             transport.set_write_buffer_limits()
 
+    def was_reset(self) -> None:
+        """The kernel said so to who wrote, and says it once: reading would find a clean end."""
+        self._protocol.reset = True
+
     def hold(self) -> None:
         """Read no more, until `moved`: the rest of the body goes another way."""
         if (transport := self._protocol.transport) is not None:
@@ -326,6 +352,7 @@ class UpstreamConnection:
         if (plain := protocol.plain) is not None:
             plain.left -= count
             if not plain.left:
+                protocol.full = True
                 protocol.plain = protocol._parser = None  # as when it had come this way
                 payload.feed_eof()
         if (transport := protocol.transport) is not None and not transport.is_closing():

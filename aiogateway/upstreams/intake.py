@@ -22,9 +22,11 @@ class Reader(Protocol):
     """What takes the bytes, and what else a transport tells.
 
     :ivar answered: whether a byte came since the request was sent.
+    :ivar full: told that a read took as much as there was room for, and may have left something behind.
     """
 
     answered: bool
+    full: bool
 
     def data_received(self, data: bytes) -> None: ...
     def eof_received(self) -> bool | None: ...
@@ -43,6 +45,8 @@ class Intake(asyncio.BufferedProtocol):
         return _ROOM if self._reader.answered else _FIRST
 
     def buffer_updated(self, nbytes: int) -> None:
+        if nbytes in (FIRST, MORE):
+            self._reader.full = True
         self._reader.data_received(bytes(_ROOM[:nbytes]))
 
     def eof_received(self) -> bool | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from aiogateway.proxy.parsing import BODY_BUFFER
 from aiogateway.upstreams.intake import FIRST
 
 from .harness import Backend, Gateway, Peer, chunked, reply, request
@@ -281,3 +282,58 @@ def test_an_answer_that_fills_what_its_beginning_is_read_into(
     with gateway.client() as client:
         for _ in range(2):
             assert digest(client.ask(request("GET", path)).data) == digest(body)
+
+
+def test_an_answer_whose_head_alone_fills_what_its_beginning_is_read_into(gateway: Gateway, backend: Backend) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n" + b"X-A: %b\r\n" % (b"a" * 16_000) * 3
+    head += b"X-A: %b\r\n\r\n" % (b"a" * (FIRST - len(head) - len("X-A: \r\n\r\n")))
+    assert len(head) == FIRST
+    path = backend.serve(head + bytes_of(1000))
+    with gateway.client() as client:
+        for _ in range(2):
+            assert client.ask(request("GET", path)).data == bytes_of(1000)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"5\r\nagain\r\n5\r\n, bye\r\n0\r\n\r\n"
+# aiohttp keeps no more chunks that were not read.
+TINY = b"5\r\nhello\r\n" * (BODY_BUFFER // 16 + 1)
+
+
+def filling(into: int) -> bytes:
+    """A chunk that ends so many bytes before what an answer's beginning is read into."""
+    size = FIRST - len(CHUNKED) - len("ffff\r\n\r\n") - into
+    return b"%04x\r\n%b\r\n" % (size, bytes_of(size))
+
+
+@pytest.mark.parametrize(
+    ("beginning", "into"),
+    [*((filling(into), into) for into in range(4)), (TINY, 0)],
+    ids=[*(f"{into} bytes into the next" for into in range(4)), "tiny ones"],
+)
+def test_the_beginning_of_an_answer_may_end_between_two_chunks(
+    gateway: Gateway, backend: Backend, beginning: bytes, into: int
+) -> None:
+    """A parser that is told to pause finds no bytes of the body there to pause at."""
+    go_on = threading.Event()
+
+    def answer(peer: Peer) -> None:
+        peer.send(CHUNKED + beginning + LAST[:into])
+        peer.wait(go_on)
+        peer.send(LAST[into:])
+
+    with gateway.client() as client:
+        client.send(request("GET", backend.serve(answer)))
+        head = client.head()
+        go_on.set()
+        assert client.body_of(head).complete
+
+
+def test_so_may_that_of_a_request(gateway: Gateway, backend: Backend) -> None:
+    path = backend.serve(reply())
+    with gateway.client() as client:
+        client.send(f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + TINY)
+        assert client.silent(0.3)
+        client.send(LAST)
+        assert client.read().status == 200
+    assert backend.one(path).body.data.endswith(b"hellohelloagain, bye")

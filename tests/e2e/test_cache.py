@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from .harness import (
     Gateway,
     Peer,
     assert_problem,
+    chunked,
     eventually,
     reply,
     request,
@@ -68,6 +71,37 @@ def test_a_fresh_answer_is_given_without_asking_again(gateway: Gateway, backend:
     assert first.value("cache-status") == "aiogateway; fwd=uri-miss; fwd-status=200; stored"
     assert (second.status, second.data, second.value("age"), second.value("etag")) == (200, b"once", "0", '"a"')
     assert str(second.value("cache-status")).startswith("aiogateway; hit; ttl=")
+    backend.one(path)
+
+
+def test_an_answer_whose_end_is_parsed_as_its_beginning_is_read_is_kept_whole(
+    gateway: Gateway, backend: Backend
+) -> None:
+    """Behind an interim head more comes at once than the parser gives out before it is read."""
+    pieces = [bytes([number]) * 15_000 for number in range(13)]
+    head = f"HTTP/1.1 200 OK\r\n{KEPT}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    hinted, sent = threading.Event(), threading.Event()
+
+    def answer(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        peer.wait(hinted)
+        peer.send(head + chunked(*pieces))
+        sent.set()
+
+    # A connection that has brought much before takes as much at once.
+    assert gateway.ask(get(backend.serve(reply(200, bytes(20 << 20))))).body.complete
+    path = backend.serve(answer)
+    with gateway.client() as client:
+        client.send(get(path))
+        assert client.head().start.startswith(b"HTTP/1.1 103")
+        os.kill(gateway.process.pid, signal.SIGSTOP)
+        try:
+            hinted.set()
+            assert sent.wait(5)
+        finally:
+            os.kill(gateway.process.pid, signal.SIGCONT)
+        assert client.read().body.count == sum(map(len, pieces))
+    assert gateway.ask(get(path)).body.count == sum(map(len, pieces))
     backend.one(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ class Mounted:
         self._version = 0
         folder.mkdir()
 
+    def back(self, version: int) -> None:
+        """Have an earlier version hold again."""
+        link = self.folder / "..data_tmp"
+        link.symlink_to(f"..{version}")
+        link.replace(self.folder / "..data")
+
     def write(self, *names: str, more: str = "") -> None:
         """Routes `/<name>`, in a version of the folder that takes the place of the last."""
         self._version += 1
@@ -29,9 +36,7 @@ class Mounted:
         (version / "upstreams.toml").write_text(self._upstreams)
         routes = "".join(f'[[route]]\npath = "/{name}"\n' for name in names)
         (version / "routes" / "own.toml").write_text(KEYS + more + routes)
-        link = self.folder / "..data_tmp"
-        link.symlink_to(version.name)
-        link.replace(self.folder / "..data")
+        self.back(self._version)
         for name in ("upstreams.toml", "routes"):
             if not (self.folder / name).is_symlink():
                 (self.folder / name).symlink_to(f"..data/{name}")
@@ -68,6 +73,40 @@ def test_who_takes_the_watching_worker_s_place_watches_on(tmp_path: Path, backen
             os.kill(worker, 9)
         mounted.write("new")
         eventually(lambda: holds(gateway, "/new", 200), "every worker has the new route", within=20)
+
+
+def test_who_takes_its_place_sees_that_the_files_are_as_they_were_at_first(tmp_path: Path, backend: Backend) -> None:
+    mounted = Mounted(tmp_path / "config", backend)
+    mounted.write("old")
+    with running(mounted.folder, GATEWAY_CONFIG_WATCH="0.1", GATEWAY_WORKERS="2") as gateway:
+        mounted.write("new")
+        eventually(lambda: holds(gateway, "/new", 200), "every worker has the new route", within=20)
+        for worker in children(gateway.process.pid):
+            os.kill(worker, 9)
+        mounted.back(1)
+        eventually(lambda: holds(gateway, "/old", 200), "every worker has the old route again", within=20)
+
+
+# The files change while the program begins, between their being read and being looked at.
+HURRIED = """
+import os, pathlib, sys
+from aiogateway import workers
+from aiogateway.routes import configure
+file = pathlib.Path(os.environ["GATEWAY_CONFIG"], "routes", "own.toml")
+def read():
+    found = configure(os.environ)
+    file.write_text(file.read_text().replace("/old", "/new"))
+    return found
+sys.exit(workers.run(read))
+"""
+
+
+def test_what_changes_while_the_program_begins_is_taken_up(tmp_path: Path, backend: Backend) -> None:
+    mounted = Mounted(tmp_path / "config", backend)
+    mounted.write("old")
+    program = (sys.executable, "-c", HURRIED)
+    with running(mounted.folder, program=program, GATEWAY_CONFIG_WATCH="0.1") as gateway:
+        eventually(lambda: holds(gateway, "/new", 200), "it has the new route", within=20)
 
 
 def test_without_the_variable_only_a_signal_counts(tmp_path: Path, backend: Backend) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -218,3 +220,21 @@ def test_broken_chunks_are_400_or_a_cut_and_never_a_whole_request(
         except Cut:
             assert client.hung_up()
     assert not any(seen.body.complete for seen in backend.seen(path))
+
+
+def test_an_answer_that_is_reset_while_the_request_is_still_sent_is_never_complete(
+    gateway: Gateway, backend: Backend
+) -> None:
+    """Whoever writes may be told of the reset, and who reads finds nothing but an end."""
+
+    def resetting(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf of it")
+        time.sleep(0.05)  # until the upload stands still, for nobody reads it
+        peer.reset()
+
+    path = backend.serve(resetting, under="/large")
+    for _ in range(10):
+        with gateway.client() as client:
+            client.push(request("POST", path, "Content-Length: 100000000") + bytes(12 << 20))
+            with contextlib.suppress(Cut):
+                assert not client.read().body.complete

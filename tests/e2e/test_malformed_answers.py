@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from aiogateway.upstreams.intake import FIRST, MORE
+
 from .harness import Backend, Cut, Gateway, Peer, assert_problem, reply, request
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -123,6 +125,22 @@ def test_bytes_left_over_never_answer_the_next_request(
             pass
     for _ in range(3):
         assert gateway.get(after).data == b"right"
+
+
+LONG_HEAD = "HTTP/1.1 200 OK\r\nContent-Length: {:>7}\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [FIRST - len(LONG_HEAD.format(0)), FIRST + MORE, 300_000, 1 << 20])
+def test_bytes_behind_a_long_answer_never_answer_the_request_behind_it(
+    gateway: Gateway, lonely: Backend, size: int
+) -> None:
+    """They may still be with the kernel when the next request, which is there already, takes its turn."""
+    said = LONG_HEAD.format(size).encode() + b"a" * size + SMUGGLED
+    path, after = lonely.serve(said, "/lonely"), lonely.serve(reply(200, b"right"), "/lonely")
+    with gateway.client() as client:
+        client.send(request("GET", path) + request("GET", after))
+        assert client.read().body.count == size
+        assert client.read().data == b"right"
 
 
 def test_an_answer_before_the_request_is_not_taken_for_one(gateway: Gateway, lonely: Backend, backend: Backend) -> None:

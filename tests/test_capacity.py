@@ -77,6 +77,13 @@ def test_what_is_left_after_a_loss_is_never_busier_than_it_may_be(demand: Demand
     assert math.isfinite(plan.waiting.p99_us)
 
 
+def test_large_answers_take_the_same_memory_over_however_many_urls_they_come() -> None:
+    demand = Demand(requests=10_000, encoded=0.2, latency_ms=2_000, streams=0, sockets=0)
+    one, four = (planned(demand, Site(urls=urls)) for urls in (1, 4))
+    assert one.fleet == four.fleet
+    assert one.replica.memory_mib == four.replica.memory_mib
+
+
 @given(DEMANDS, SITES, st.floats(1, 100))
 @settings(deadline=None)
 def test_more_requests_never_take_less(demand: Demand, site: Site, factor: float) -> None:

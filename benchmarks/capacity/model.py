@@ -165,7 +165,7 @@ def replica_of(demand: Demand, site: Site, fleet: Fleet, cost: dict[str, float])
     kib = (
         (client - streams - sockets) * cost["client_kib"] + streams * cost["stream_kib"] + sockets * cost["socket_kib"]
     )
-    kib += demand.encoded * hottest.rate / site.hottest * demand.latency_ms / 1000 * cost["download_kib"]
+    kib += demand.encoded * demand.requests / fleet.workers_left * demand.latency_ms / 1000 * cost["download_kib"]
     a_worker = cost["worker_mib"] + site.cache_max_bytes / MIB + kib / 1024
     counters = demand.requests * demand.gap_s * demand.counters / fleet.replicas_left * cost["counter_bytes"] / MIB
     clients_made = 0.0 if site.edge else demand.requests / demand.asked / fleet.workers_left

@@ -158,7 +158,7 @@ class UpstreamProtocol(ResponseHandler):
         payload = self._payload
         if (exc is not None or self.reset) and payload is not None and not payload.is_eof():
             # aiohttp takes a reset for the end of a body that ends with its connection.
-            set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc)
+            set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc or _EXC_SENTINEL)
         super().connection_lost(exc)
 
 

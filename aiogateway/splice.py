@@ -160,11 +160,10 @@ class Splice:
         self._awaited: Patience | None = None
         self._deadline: Deadline | None = None
         self._since = self._booked = 0.0
-        # By side, what is watched in its place: the loop watches a transport's own descriptor, and no other may.
-        self._watched: dict[Patience, int] = {}
+        self._own: list[int] = []
 
     async def run(self) -> bytes:
-        """Move all of it, or as much as can be moved without more descriptors, or as `brief` says.
+        """Move all of it, or as much as `brief` says.
 
         :returns: what was taken of the source and is still to be given to the sink.
         :raises Impossible: no descriptors are left; nothing was moved.
@@ -173,9 +172,11 @@ class Splice:
         :raises Exception: what a side's patience makes.
         """
         pipe = self._outlet, self._inlet = self._pipes.take()
-        empty = False
+        empty = True
         Splice.running += 1
         try:
+            self._own_descriptors()
+            empty = False
             self._turn()
             if self._done.done():
                 self._done.result()
@@ -188,8 +189,24 @@ class Splice:
             Splice.running -= 1
             self._ready()
             self._pipes.give_back(pipe, empty=empty)
-            for descriptor in self._watched.values():
+            for descriptor in self._own:
                 os.close(descriptor)
+
+    def _own_descriptors(self) -> None:
+        """Take descriptors of our own for both sockets.
+
+        The loop lets nobody else watch a transport's. And once a transport is closed, its number may be another
+        client's.
+
+        :raises Impossible: none are left.
+        """
+        try:
+            for descriptor in (self._source, self._sink):
+                self._own.append(os.dup(descriptor))
+        except OSError as exc:
+            self._pipes.tell(exc)
+            raise Impossible from exc
+        self._source, self._sink = self._own
 
     def _left_in_pipe(self) -> bytes:
         held, pieces = self._giving.bytes - self._taking.bytes, []
@@ -251,18 +268,11 @@ class Splice:
         if self._brief and side is self._taking:
             self._done.set_result(None)
             return
-        if side not in self._watched:
-            try:
-                self._watched[side] = os.dup(descriptor)
-            except OSError as exc:
-                self._pipes.tell(exc)
-                self._done.set_result(None)
-                return
         self._awaited = side
         self._since = self._booked = self._deadlines.clock()
         self._look_later(0.0)
         watch = self._loop.add_reader if side is self._giving else self._loop.add_writer
-        watch(self._watched[side], self._resume)
+        watch(descriptor, self._resume)
 
     def _resume(self) -> None:
         side = self._awaited
@@ -278,9 +288,9 @@ class Splice:
         if self._deadline is not None:
             self._deadline.cancel()
         if side is self._giving:
-            self._loop.remove_reader(self._watched[side])
+            self._loop.remove_reader(self._source)
         else:
-            self._loop.remove_writer(self._watched[side])
+            self._loop.remove_writer(self._sink)
         return self._book(side)
 
     def _book(self, side: Patience) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -161,18 +160,38 @@ async def test_without_descriptors_it_is_impossible_and_nothing_is_lost(
             await pairs.splice(8).run()
 
 
-async def test_without_descriptors_to_wait_with_what_was_taken_is_given_back(
+async def test_without_descriptors_of_its_own_it_is_impossible_too(
     pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int) -> int:
         raise OSError(24, "Too many open files")
 
-    fill(pairs.sink)
     pairs.giver.send(b"12345678")
     with monkeypatch.context() as patched:
         patched.setattr(os, "dup", refuse)
-        assert await pairs.splice(8).run() == b"12345678"
-    assert (pairs.giving.bytes, pairs.taking.bytes) == (8, 0)
+        with pytest.raises(Impossible):
+            await pairs.splice(8).run()
+    assert pairs.source.recv(8) == b"12345678"
+
+
+async def test_nothing_goes_to_who_has_the_number_of_a_closed_sink(pairs: Pairs) -> None:
+    moving = asyncio.create_task(pairs.splice(8).run())
+    await asyncio.sleep(0)  # it waits for its source
+    stranger, other = socket.socketpair()
+    number = pairs.sink.fileno()
+    pairs.sink.close()
+    try:
+        os.dup2(stranger.fileno(), number)
+        pairs.giver.send(b"12345678")
+        assert await pairs.take(8) == b"12345678"
+        await moving
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(8)
+    finally:
+        os.close(number)
+        stranger.close()
+        other.close()
 
 
 async def test_a_brief_one_gives_back_what_a_slow_sink_does_not_take(pairs: Pairs) -> None:
@@ -206,13 +225,6 @@ def test_only_an_empty_pipe_is_used_again_and_only_some_are_kept() -> None:
         pipes.give_back(pipe, empty=False)
     with pytest.raises(OSError):
         os.fstat(again[0][0])
-
-
-def fill(sink: socket.socket) -> None:
-    """Leave no room in a socket."""
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            sink.send(bytes(1 << 16))
 
 
 async def test_only_a_plain_socket_has_a_descriptor(tmp_path: Path) -> None:

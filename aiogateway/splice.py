@@ -28,7 +28,7 @@ CAPACITY: Final = 512 * 1024
 # Bytes that all pipes hold, which the kernel has to keep for clients that read slowly; none holds less than the second.
 IN_PIPES: Final = 64 << 20
 LITTLE: Final = 64 * 1024
-# Bodies at once, unless descriptors are few: each takes up to four, and all together no more than a quarter.
+# Bodies at once, unless descriptors are few: each takes four, and all together no more than a quarter.
 MOST: Final = 1024
 # Empty pipes that are kept: to make one costs as much as to copy 100 KB.
 SPARE: Final = 16

@@ -55,8 +55,8 @@ async def watch(
         await asyncio.sleep(settings.config_watch)
         try:
             now = await asyncio.to_thread(look, settings, table())
-        except Exception:  # such as no thread to be had: the next look may do better
-            log.exception("the configuration's files can't be looked at")
+        except RuntimeError as exc:  # no thread is to be had: the next look may do better
+            log.error("the configuration's files can't be looked at", reason=str(exc))
             continue
         if now == before and (now != seen or (refused() and time.monotonic() - told >= AGAIN)):
             seen, told = now, time.monotonic()

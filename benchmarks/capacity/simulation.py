@@ -157,7 +157,10 @@ def queues(chance: random.Random, count: int) -> Iterator[Row]:
             p99 = statistics.quantiles(found, n=100)[98]
             yield Row(told + "p99 wait", queueing.wait_quantile(kinds, 0.99), p99, 0.1, at_most=True)
     mixed = [Work(0.6 * 0.98 / 1.08, 1), Work(0.6 * 0.02 / 1.08, 5)]  # some 2 % are five times as long
-    pick: Draw = lambda draw: 5.0 if draw.random() < 0.02 else 1.0  # noqa: E731
+
+    def pick(draw: random.Random) -> float:
+        return 5.0 if draw.random() < 0.02 else 1.0
+
     found = waits(chance, 0.6 / 1.08, pick, count)
     yield Row("mixed lengths, 60% busy: mean wait", queueing.mean_wait(mixed), statistics.mean(found), 0.1)
     p99 = statistics.quantiles(found, n=100)[98]
@@ -182,7 +185,10 @@ def kept(chance: random.Random, count: int) -> Iterator[Row]:
 
 def limits(chance: random.Random) -> Iterator[Row]:
     """One client at 100 machines, over a period of a minute."""
-    in_turn: Callable[[int], int] = lambda number: number % MACHINES  # noqa: E731
+
+    def in_turn(number: int) -> int:
+        return number % MACHINES
+
     for limit in (5, 60):
         offered = 2 * limit * MACHINES
         told = f"{limit}/minute, {MACHINES} machines"

@@ -2,7 +2,7 @@
 
 Owns the connections. Rules:
 
-- Nothing takes longer than `PATIENCE`, nothing is tried twice, and at most `CONNECTIONS` are open.
+- Nothing takes longer than it was told to, nothing is tried twice, and at most `CONNECTIONS` are open.
 - Who gets no answer leaves the server alone for `REST`, and so does everybody else in this worker. An error that it
   answered with costs no time: the next is asked as usual.
 - A fault is logged when it is the first since things went well, for reading and for writing apart: a server that is
@@ -26,7 +26,6 @@ from aiogateway.stores.redis import connection_options
 log = structlog.get_logger(__name__)
 
 # Seconds.
-PATIENCE: Final = 0.1
 REST: Final = 1.0
 CONNECTIONS: Final = 64
 
@@ -42,16 +41,20 @@ R = TypeVar("R")
 
 class Server:
     """:param url: of the server (`GATEWAY_REDIS_URL`).
+    :param timeout: seconds that an answer may take, connecting included (`GATEWAY_REDIS_TIMEOUT`).
     :param faults: counts them.
     :param monotonic: seconds, never going back.
     :raises ValueError: the URL can't be used; nothing of it is in the text.
     """
 
-    def __init__(self, url: str, faults: Count, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: str, timeout: float, faults: Count, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         options = connection_options(url)
         # Its annotations say of most commands that they may answer at once, which they never do.
         self._client: Any = Redis(connection_pool=ConnectionPool(max_connections=CONNECTIONS, **options))
         self._pool = self._client.connection_pool
+        self._timeout = timeout
         self._faults = faults
         self._monotonic = monotonic
         self._rests_until = 0.0
@@ -66,7 +69,7 @@ class Server:
         if self._monotonic() < self._rests_until:
             return otherwise
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._timeout):
                 result = await work(self._client)
         except (ResponseError, MaxConnectionsError) as exc:
             self._failed(kind, exc)

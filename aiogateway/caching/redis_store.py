@@ -36,6 +36,7 @@ class RedisStore:
     """A `Store` of several machines.
 
     :param url: of the server (`GATEWAY_REDIS_URL`).
+    :param timeout: seconds that an answer of it may take (`GATEWAY_REDIS_TIMEOUT`).
     :param max_object: bytes of one body.
     :param clock: seconds since the epoch.
     :param notices: of this machine; whoever made them closes them.
@@ -43,8 +44,16 @@ class RedisStore:
     :raises ValueError: the URL can't be used; nothing of it is in the text.
     """
 
-    def __init__(self, url: str, max_object: int, clock: Callable[[], float], notices: Notices, faults: Count) -> None:
-        self._server = Server(url, faults)
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        max_object: int,
+        clock: Callable[[], float],
+        notices: Notices,
+        faults: Count,
+    ) -> None:
+        self._server = Server(url, timeout, faults)
         self._purging = Purging(self._server)
         self._max_object = max_object
         self._clock = clock

@@ -22,4 +22,4 @@ def store_from(settings: Settings, notices: Notices, metrics: Metrics) -> Store:
     from aiogateway.caching.redis_store import RedisStore  # a tenth of a second and 7 MiB, which most don't need
 
     url, faults = settings.redis_url.get_secret_value(), metrics.count(families.CACHE_STORE_FAULTS)
-    return RedisStore(url, settings.cache_max_object, time.time, notices, faults)
+    return RedisStore(url, settings.redis_timeout, settings.cache_max_object, time.time, notices, faults)

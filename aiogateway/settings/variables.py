@@ -114,6 +114,7 @@ class Variables(BaseModel):
     recaptcha_timeout: Seconds = _of(3.0)
     rate_limit: Rates = _of((values.Rate(600, 60),))
     redis_url: Annotated[SecretStr | None, BeforeValidator(values.redis_url)] = _of(None, secret=True)
+    redis_timeout: Seconds = _of(0.1)
     cache_store: Annotated[str, BeforeValidator(values.choice("memory", "redis"))] = _of("memory")
     cache_max_bytes: Size = _of(64 << 20)
     cache_max_object: Size = _of(1 << 20)

@@ -20,4 +20,4 @@ def limiter_from(settings: Settings, counters: SharedCounters) -> Limiter:
         return Limiter(counters, None)
     from aiogateway.stores.redis import RedisCounters  # a tenth of a second and 7 MiB, which most don't need
 
-    return Limiter(counters, RedisCounters(settings.redis_url.get_secret_value()))
+    return Limiter(counters, RedisCounters(settings.redis_url.get_secret_value(), settings.redis_timeout))

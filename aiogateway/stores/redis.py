@@ -5,8 +5,8 @@ Owns one connection and what is sent over it. Rules:
 - A check is one run of one script, whatever the number of its policies: it counts in all counters or in none.
 - What is asked while an answer is on its way is sent together once that is here. Only the task that sends uses the
   connection: who asked may go away at any time, and answers stay in step with what was asked.
-- Nothing waits longer than `PATIENCE`. Any fault ends the connection, the next check makes a new one, and nothing is
-  tried twice, but for a script that the server has forgotten.
+- Nothing waits longer than it was told to. Any fault ends the connection, the next check makes a new one, and nothing
+  is tried twice, but for a script that the server has forgotten.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from aiogateway.stores.checks import Checks, Unavailable
 from aiogateway.stores.redis_script import SCRIPT, Command, command_for, verdicts_from
 from aiogateway.stores.windows import MAX_LIMIT, Policy, Verdict
 
-# Seconds.
-PATIENCE: Final = 0.1
-# Checks sent together, and checks that may wait: more than `PATIENCE` is enough for.
+# Checks sent together, and checks that may wait: more than a tenth of a second is enough for.
 BATCH: Final = 64
 MOST_WAITING: Final = 10_000
 
@@ -40,8 +38,8 @@ _OPTIONS: Final[dict[str, Any]] = {
     "retry": Retry(NoBackoff(), 0),
     "retry_on_timeout": False,
     "health_check_interval": 0,
-    "socket_connect_timeout": PATIENCE,
-    "socket_timeout": None,  # `PATIENCE` bounds the whole exchange
+    "socket_connect_timeout": None,  # who asks bounds the whole exchange
+    "socket_timeout": None,
     "driver_info": None,
 }
 _OF_POOLS: Final = ("max_connections", "timeout")
@@ -57,11 +55,13 @@ class RedisCounters:
     """The counters of every limit, over all machines that share a Redis.
 
     :param url: of the server (`GATEWAY_REDIS_URL`).
+    :param timeout: seconds that a check may wait, connecting included (`GATEWAY_REDIS_TIMEOUT`).
     :raises ValueError: the URL can't be used; nothing of it is in the text.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout: float) -> None:
         self._connection = _connection(url)
+        self._timeout = timeout
         self._waiting: deque[tuple[Command, Answer]] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
@@ -71,7 +71,7 @@ class RedisCounters:
 
         A counter that several checks name is counted in once, and each has its say.
 
-        :raises Unavailable: no answer within `PATIENCE`; the event may have been counted nevertheless.
+        :raises Unavailable: no answer in time; the event may have been counted nevertheless.
         """
         if self._closed or len(self._waiting) >= MOST_WAITING:
             raise Unavailable("closed" if self._closed else "too many wait")
@@ -80,7 +80,7 @@ class RedisCounters:
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._timeout):
                 return verdicts_from(await answer, len(checks))
         except TimeoutError:
             raise Unavailable("TimeoutError") from None
@@ -127,7 +127,7 @@ class RedisCounters:
         """Send commands and receive the reply to each. Whatever goes wrong, the connection is not used again."""
         connection = self._connection
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._timeout):
                 if connection.is_connected and await connection.can_read():
                     await connection.disconnect(nowait=True)  # closed by the server, or out of step
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -155,7 +155,8 @@ class RedisCounters:
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """What connections are made with, their class among it: by the URL, but bounded in time and never tried twice.
+    """What connections are made with, their class among it: by the URL, but without bounds of time, which are
+    the asker's, and never tried twice.
 
     :raises ValueError: the URL can't be used; nothing of it is in the text.
     """

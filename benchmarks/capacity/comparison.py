@@ -62,7 +62,7 @@ def fleet(folder: Path, redis: RedisServer | None) -> Iterator[list[Gateway]]:
         config = write_table(folder / "config", f'main = {{ url = "{backend.url}" }}', ROUTES)
         told = {"GATEWAY_RATE_LIMIT": "600/minute", "GATEWAY_TRUSTED_PROXIES": "127.0.0.0/8"}
         if redis is not None:
-            told["GATEWAY_REDIS_URL"] = redis.url
+            told |= {"GATEWAY_REDIS_URL": redis.url, "GATEWAY_REDIS_TIMEOUT": "10"}  # counts, whatever else runs
         yield [stack.enter_context(running(config, **told)) for _ in range(GATEWAYS)]
 
 

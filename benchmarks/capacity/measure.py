@@ -102,7 +102,7 @@ def _cpu(work: Callable[[], object]) -> float:
 
 
 async def _ask(url: str, pid: int, count: int) -> tuple[float, float]:
-    counters, left = RedisCounters(url), iter(range(count))
+    counters, left = RedisCounters(url, timeout=10.0), iter(range(count))
 
     async def one() -> None:
         for number in left:

@@ -81,6 +81,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Shared state and cache": {
         "redis_url": "Redis or Valkey that counts limits for all machines; it may hold the cache too.",
+        "redis_timeout": "How long a request may wait for it. Then this machine counts, and the cache has no answer.",
         "cache_store": "`memory`: a cache in each worker. `redis`: one for all machines, in `GATEWAY_REDIS_URL`.",
         "cache_max_bytes": "Size of the cache of one worker.",
         "cache_max_object": "Largest answer that is stored.",

@@ -11,8 +11,6 @@ from tests.redis_server import RedisServer
 
 from .harness import Backend, Gateway, reply, request, running, write_table
 
-pytestmark = pytest.mark.alone  # the gateway waits 50 ms for Redis, and no longer
-
 UPSTREAMS = '[main]\nurl = "{url}"\n'
 ROUTES = 'auth = "public"\nrate_limit = "off"\nupstream = "main"\n[[route]]\npath = "/b/{rest:path}"\ncache = 600\n'
 
@@ -28,7 +26,7 @@ def gateways(
     backend: Backend, server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Gateway, Gateway]]:
     table = write_table(tmp_path_factory.mktemp("cache") / "table", UPSTREAMS.format(url=backend.url), ROUTES)
-    settings = {"GATEWAY_CACHE_STORE": "redis", "GATEWAY_REDIS_URL": server.url}
+    settings = {"GATEWAY_CACHE_STORE": "redis", "GATEWAY_REDIS_URL": server.url, "GATEWAY_REDIS_TIMEOUT": "10"}
     with running(table, **settings) as first, running(table, **settings) as second:
         yield first, second
 

@@ -12,8 +12,6 @@ from tests.redis_server import RedisServer
 
 from .harness import eventually
 
-pytestmark = pytest.mark.alone  # the gateway waits 100 ms for Redis, and no longer
-
 
 def off(counts: list[comparison.Count]) -> list[comparison.Count]:
     return [count for count in counts if not count.least <= count.admitted <= count.most]

@@ -30,7 +30,8 @@ from yarl import URL
 from aiogateway.deadlines import Deadlines
 from aiogateway.overload import Door
 from aiogateway.proxy.listener import Server
-from aiogateway.upstreams.connection import UpstreamProtocol, open_session
+from aiogateway.upstreams.connector import open_session
+from aiogateway.upstreams.protocol import UpstreamProtocol
 from tests.proxy.served import Watching, answer_unparsed, echo, refuse
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent / "aiogateway"
@@ -40,6 +41,8 @@ STANDING: Final = (
     "proxy/receiving.py",
     "streams.py",
     "upstreams/connection.py",
+    "upstreams/connector.py",
+    "upstreams/protocol.py",
 )
 
 # Attributes of instances and classes, by the class that they are aiohttp's of.

@@ -1,6 +1,6 @@
 """One client's connection: its requests answered one after the other.
 
-With `receiving`, `listener` and `upstreams.connection` the modules that stand on aiohttp's half-public parts;
+With `receiving` and `listener` the server side's only modules that stand on aiohttp's half-public parts;
 `tests/test_aiohttp_parts.py` fails in clear words when aiohttp moves one. aiohttp's loop over a connection's requests
 is replaced by one that makes no task for each, and that lets go of a client in a way in which it reads its last answer.
 """

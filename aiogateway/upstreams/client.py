@@ -22,7 +22,7 @@ from aiogateway.metrics import Metrics, families
 from aiogateway.routes import Upstream
 from aiogateway.upstreams.balancer import BALANCERS, Balancer, LeastRequests
 from aiogateway.upstreams.connecting import tls_context
-from aiogateway.upstreams.connection import open_session
+from aiogateway.upstreams.connector import open_session
 from aiogateway.upstreams.destination import Destination, Site
 from aiogateway.upstreams.retry import Budget
 from aiogateway.upstreams.watch import follow, is_name, probe

@@ -1,31 +1,25 @@
 """One connection to an upstream: the bytes of a request out, the parsed answer in.
 
-The client side's only module that stands on aiohttp's half-public parts. `ClientSession.request` costs more
-than the rest of the gateway together (URL building, header merging, cookies, redirects, timers), so the session
-gives its connector, the connector a connection, and its protocol is spoken to directly. `tests/test_aiohttp_parts.py`
-fails in clear words when aiohttp moves a piece this stands on.
+With `protocol` and `connector` the client side's only modules that stand on aiohttp's half-public parts.
+`ClientSession.request` costs more than the rest of the gateway together (URL building, header merging, cookies,
+redirects, timers), so the session gives its connector, the connector a connection, and its protocol is spoken to
+directly.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import select
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Final
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.helpers import _EXC_SENTINEL, EMPTY_BODY_STATUS_CODES, TimerNoop, set_exception
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.helpers import TimerNoop, set_exception
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from aiogateway.splice import descriptor_of
 from aiogateway.streams import PlainBody
-from aiogateway.upstreams.intake import FIRST, Intake
+from aiogateway.upstreams.protocol import UpstreamProtocol
 
 # Bytes of an answer kept before reading pauses; aiohttp pauses at twice this.
 ANSWER_BUFFER: Final = 64 * 1024
@@ -33,133 +27,6 @@ MAX_LINE: Final = 32 * 1024
 MAX_FIELDS: Final = 200
 
 _NO_TIMER: Final = TimerNoop()
-_UNBOUNDED: Final = aiohttp.ClientTimeout(total=None)
-
-
-class UpstreamProtocol(ResponseHandler):
-    """aiohttp's client protocol, which also knows what came first since the request was sent.
-
-    :ivar descriptor: of its socket, as `splice.descriptor_of`; of no use once the transport is closing.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.active = False
-        self.answered = False
-        self.full = False
-        self.stalled = False
-        self.reset = False
-        self.first = b""
-        self.received = 0
-        self.plain: PlainBody | None = None
-        self.descriptor: int | None = None
-        self.expecting: asyncio.Future[tuple[RawResponseMessage, StreamReader]] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.descriptor = descriptor_of(transport)
-        if self.descriptor is not None:
-            cast(asyncio.Transport, transport).set_protocol(Intake(self))
-
-    def data_received(self, data: bytes) -> None:
-        self.received += len(data)
-        if not self.answered:
-            self.answered = True
-            self.first = data
-            if not self.active and data:
-                self.force_close()  # nobody asked: whatever this is, it must not be read as an answer
-        if (plain := self.plain) is not None:
-            if not data:
-                return
-            data = plain.feed(data)
-            if plain.left:
-                return
-            # The parser still waits for that body: whatever comes now was not asked for, and stays unparsed.
-            self.plain = self._parser = None
-            if not data:
-                return
-        parser = self._parser
-        if parser is None or self._upgraded:
-            super().data_received(data)
-            return
-        # aiohttp's own way, less its timers, which nobody sets here.
-        try:
-            messages, self._upgraded, tail = parser.feed_data(data)
-        except HttpProcessingError as exc:
-            self._break_off(exc)
-            return
-        for message, payload in messages:
-            if message.should_close:
-                self._should_close = True
-            empty = self._skip_payload or message.code in EMPTY_BODY_STATUS_CODES
-            self._payload = EMPTY_PAYLOAD if empty else payload
-            self.feed_data((message, self._payload))
-            if len(data) == FIRST and self._payload.total_bytes and not self._payload.is_eof():
-                self.pause_reading()  # until the body is read, so that the kernel may be asked to move what follows
-        if tail:
-            super().data_received(tail)
-
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        waiter = self.expecting
-        if waiter is None or waiter.done():
-            super().feed_data(data, size)
-        else:
-            self.expecting = None
-            waiter.set_result(data)
-
-    def set_exception(self, exc: BaseException, exc_cause: BaseException = _EXC_SENTINEL) -> None:
-        super().set_exception(exc, exc_cause)
-        if (waiter := self.expecting) is not None:
-            self.expecting = None
-            set_exception(waiter, exc, exc_cause)
-
-    def next_head(self) -> Awaitable[tuple[RawResponseMessage, StreamReader]]:
-        """As `read`, without a coroutine where the answer is still to come."""
-        if self._buffer or self._eof:
-            return self.read()
-        self.expecting = waiter = self._loop.create_future()
-        return waiter
-
-    def is_open(self) -> bool:
-        """Whether nothing speaks against using an idle connection."""
-        transport = self.transport
-        return transport is not None and not self._should_close and not transport.is_closing()
-
-    def is_done(self) -> bool:
-        """Whether another request may follow: `should_close`, which is a property of many parts, spelled out."""
-        payload = self._payload
-        return (
-            self.is_open()
-            and not (self._upgraded or self._buffer or self._tail)
-            and self._exception is None
-            and (payload is None or payload.is_eof())
-        )
-
-    def _break_off(self, exc: HttpProcessingError) -> None:
-        if self.transport is not None:
-            self.transport.close()
-        payload = self._payload
-        if payload is not None and not payload.is_eof():
-            # aiohttp's parser forgets the body that it was in, and who reads that would wait for ever.
-            set_exception(payload, aiohttp.ClientPayloadError("the body's framing is malformed"), exc)
-        self.set_exception(exc)
-
-    def pause_reading(self) -> None:
-        self.stalled = True
-        super().pause_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this at every read from a short buffer, and feeds its parser nothing each time. It has to be
-        # done once reading was paused: between two chunks that stops the parser only at the next bytes of the body.
-        if self._reading_paused or (self.stalled and self.plain is None):
-            super().resume_reading(resume_parser)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        payload = self._payload
-        if (exc is not None or self.reset) and payload is not None and not payload.is_eof():
-            # aiohttp takes a reset for the end of a body that ends with its connection.
-            set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc or _EXC_SENTINEL)
-        super().connection_lost(exc)
 
 
 def is_silent(descriptor: int) -> bool:
@@ -386,41 +253,3 @@ class UpstreamConnection:
         """Close at once: what was written and not yet sent is dropped, so that no peer takes it for complete."""
         self._protocol.abort()
         self.close()
-
-
-class Connector:
-    """Makes connections to one destination through a session.
-
-    :param session: the upstream's session; its connector must come from `open_session`.
-    :param key: a request that is never sent: the connector reads scheme, host, port and TLS settings from it.
-    """
-
-    def __init__(self, session: aiohttp.ClientSession, key: ClientRequest) -> None:
-        self._session = session
-        self._key = key
-
-    async def connect(self) -> UpstreamConnection:
-        """:raises aiohttp.ClientError: no connection could be made."""
-        connector = self._session.connector
-        if connector is None:
-            raise aiohttp.ClientConnectionError("the session is closed")
-        connection = await connector.connect(self._key, [], _UNBOUNDED)
-        return UpstreamConnection(connection, asyncio.get_running_loop().time())
-
-
-def open_session() -> aiohttp.ClientSession:
-    """A session whose connector has no limits and keeps nothing: both are the pool's.
-
-    The cookie jar is a dummy: a real one would leak one user's cookies to another. Names are looked up again after
-    ten seconds, so that connections follow a name whose addresses change.
-    """
-    loop = asyncio.get_running_loop()
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10)
-    connector._factory = cast(Any, functools.partial(UpstreamProtocol, loop=loop))
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=_UNBOUNDED,
-        trust_env=False,
-    )

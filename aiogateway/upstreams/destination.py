@@ -18,7 +18,8 @@ from aiogateway.deadlines import Deadlines
 from aiogateway.metrics import Count, Metrics, families
 from aiogateway.routes import Upstream
 from aiogateway.upstreams.connecting import OWN_WANT, reason_of, unreachable
-from aiogateway.upstreams.connection import Connector, UpstreamConnection
+from aiogateway.upstreams.connection import UpstreamConnection
+from aiogateway.upstreams.connector import Connector
 from aiogateway.upstreams.health import Health
 from aiogateway.upstreams.pool import Connect, Pool
 

@@ -13,7 +13,8 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-from aiogateway.upstreams.connection import Connector, UpstreamConnection, open_session
+from aiogateway.upstreams.connection import UpstreamConnection
+from aiogateway.upstreams.connector import Connector, open_session
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

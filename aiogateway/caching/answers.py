@@ -6,8 +6,8 @@ from aiogateway.caching.flight import Flight
 from aiogateway.caching.stream import Stream
 from aiogateway.errors import Problem
 from aiogateway.linux import Buffer
-from aiogateway.proxy.exchange import write_chunk
 from aiogateway.proxy.response import Response, status_line
+from aiogateway.proxy.upload import write_chunk
 
 
 class StoredAnswer(Response):

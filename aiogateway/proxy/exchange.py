@@ -17,30 +17,22 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
-from aiohttp.hdrs import CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING
+from aiohttp.hdrs import CONTENT_LENGTH
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
-from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from aiogateway.deadlines import Credit, Deadline, Deadlines
 from aiogateway.errors import Problem
+from aiogateway.proxy.answer_head import SWITCHING, Interim, bad_response, check, past_interim
 from aiogateway.proxy.headers import RawFields
 from aiogateway.proxy.request import Rest
-from aiogateway.splice import Impossible, Patience, SourceLost, Splice, possible
+from aiogateway.proxy.upload import Upload
+from aiogateway.splice import Impossible, Patience, SourceLost, Splice
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
 
-# An upstream that sends more interim answers than this is broken.
-MAX_INTERIM: Final = 20
-SWITCHING: Final = 101
-NOT_READING: Final = "the service stopped reading the request"
 SILENT: Final = "the service stopped in the middle of its answer"
-# A chunk up to this is copied into one buffer with its framing; a larger one is written beside it.
-JOIN: Final = 16 * 1024
-
-
-Interim = Callable[[RawFields, Sequence[str]], None]
 
 
 class StaleConnection(Exception):
@@ -63,7 +55,6 @@ class Exchange:
         "_idle",
         "_over",
         "_pool",
-        "_sent",
         "_timeout",
         "_upload",
         "hinted",
@@ -90,10 +81,9 @@ class Exchange:
         self._deadline: Deadline | None = None
         self._timeout = timeout
         self._idle = idle
-        self._upload: asyncio.Task[None] | None = None
+        self._upload: Upload | None = None
         self._established = False
         self._headed = False
-        self._sent = False
         self._over = False
         self.hinted = False
         self.payload: StreamReader = EMPTY_PAYLOAD
@@ -124,13 +114,20 @@ class Exchange:
         if rest is None:
             self._deadline = self._deadlines.after(self._timeout, self._no_head)
         else:
-            self._upload = asyncio.create_task(self._send_rest(rest, chunked))
+            self._upload = Upload(
+                connection, rest, self._deadlines, chunked=chunked, idle=self._idle, on_sent=self._was_sent
+            )
         try:
             message, payload = await connection.next_head()
             if not connection.take_head(message):
                 raise Problem("upstream_bad_response", "the head of the service's answer is malformed")
             if message.code < 200 and not (switching and message.code == SWITCHING):
-                message, payload = await self._past_interim(message, interim, switching=switching)
+
+                def hint(fields: RawFields, connection_fields: Sequence[str]) -> None:
+                    self.hinted = True
+                    interim(fields, connection_fields)
+
+                message, payload = await past_interim(connection, message, hint, switching=switching)
         except (aiohttp.ClientError, HttpProcessingError) as exc:
             if connection.reused and not connection.answered and not isinstance(exc, HttpProcessingError):
                 raise StaleConnection from exc
@@ -143,85 +140,6 @@ class Exchange:
         self._headed = True
         self.message = message
         self.payload = connection.payload = payload
-
-    async def _past_interim(
-        self, message: RawResponseMessage, interim: Interim, *, switching: bool
-    ) -> tuple[RawResponseMessage, StreamReader]:
-        """The answer's head behind interim ones, or the one that switches the protocol.
-
-        :param message: the first of the interim ones.
-        """
-        connection = self._connection
-        for _ in range(MAX_INTERIM):
-            connection.saw_interim()
-            if message.code == 103:
-                self.hinted = True
-                interim(message.raw_headers, message.headers.getall(CONNECTION, ()))
-            elif message.code not in (100, 102):
-                raise Problem("upstream_bad_response", "the service switched protocols, or sent no valid status")
-            message, payload = await connection.next_head()
-            if message.code >= 200 or (switching and message.code == SWITCHING):
-                return message, payload
-        raise Problem("upstream_bad_response", "the service sent interim answers only")
-
-    async def _send_rest(self, body: Rest, chunked: bool) -> None:
-        """Pass the rest of the body on, chunk by chunk, as fast as the upstream takes it and no faster."""
-        connection = self._connection
-        body.read_plainly()
-        try:
-            while chunk := await body.read():
-                write_chunk(connection.write, chunk) if chunked else connection.write(chunk)
-                chunk = b""  # not to be held while the upstream reads
-                if connection.must_wait:
-                    deadline = self._deadlines.after(self._idle, self._not_reading)
-                    try:
-                        await connection.drain()
-                    except ConnectionError:
-                        return  # the upstream closed: reading says what it said before that
-                    finally:
-                        deadline.cancel()
-                if not chunked:
-                    await self._splice_rest(body)
-        except Problem as problem:
-            connection.fail(problem)
-            return
-        except ConnectionError:
-            return  # as above
-        if chunked:
-            connection.write(b"0\r\n\r\n")
-        self._sent = True
-        if not self._headed and not self._over:
-            self._deadline = self._deadlines.after(self._timeout, self._no_head)
-
-    async def _splice_rest(self, body: Rest) -> None:
-        """Have the kernel move the rest of the body, if it is long enough, or as much of it as it can.
-
-        :raises Problem: one side keeps the other waiting for too long, or the client is gone.
-        :raises ConnectionError: the upstream takes no more.
-        """
-        connection = self._connection
-        if not possible(body.left()) or (sink := connection.descriptor()) is None or (held := body.hold()) is None:
-            return
-        source, arrived, giving = held
-        taking = Patience(self._idle, Credit(0), lambda: Problem("upstream_timeout", NOT_READING))
-        try:
-            if arrived:
-                connection.write(arrived)
-            deadline = self._deadlines.after(self._idle, self._not_reading)
-            try:
-                await connection.flushed()
-            finally:
-                deadline.cancel()
-            connection.write(await Splice(source, sink, body.left(), self._deadlines, giving, taking).run())
-        except Impossible:
-            return
-        except ConnectionResetError:
-            connection.was_reset()
-            raise
-        except SourceLost as exc:
-            raise Problem("client_closed") from exc
-        finally:
-            body.moved(giving)
 
     async def splice(self, sink: int, left: int, taking: Patience, *, brief: bool) -> bytes:
         """Have the kernel move the rest of the answer's body, which is read plainly and of which nothing is at hand.
@@ -261,11 +179,12 @@ class Exchange:
         """Take no more of the answer, until `splice`."""
         self._connection.hold()
 
+    def _was_sent(self) -> None:
+        if not self._headed and not self._over:
+            self._deadline = self._deadlines.after(self._timeout, self._no_head)
+
     def _no_head(self) -> None:
         self._connection.fail(Problem("upstream_timeout", "the service did not answer in time"))
-
-    def _not_reading(self) -> None:
-        self._connection.fail(Problem("upstream_timeout", NOT_READING))
 
     def _silent(self) -> None:
         self._connection.fail(Problem("upstream_timeout", SILENT))
@@ -283,11 +202,13 @@ class Exchange:
     @property
     def uploading(self) -> bool:
         """Whether the request's body is still on its way."""
-        return self._upload is not None and not self._sent and not self._over
+        return self._upload is not None and not self._upload.sent and not self._over
 
     def bear_silence(self, seconds: float) -> None:
-        """From now on, this many seconds of silence are allowed in the middle of the answer."""
+        """From now on, this many seconds of silence are allowed in the middle of the answer, and of the request."""
         self._idle = seconds
+        if self._upload is not None:
+            self._upload.idle = seconds
 
     def establish(self, idle: float) -> None:
         """The answer is an event stream: it leaves the pool's count of requests, and may be silent for longer.
@@ -297,7 +218,7 @@ class Exchange:
         """
         self._pool.establish(self._connection)
         self._established = True
-        self._idle = idle
+        self.bear_silence(idle)
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """The protocol was switched: another one takes over at once, until this exchange is given up.
@@ -349,7 +270,7 @@ class Exchange:
         """The answer is read to its end: the connection goes back to its pool, if the request went out whole too."""
         if self._over:
             return
-        if (self._upload is not None and not self._sent) or not self.payload.is_eof():
+        if (self._upload is not None and not self._upload.sent) or not self.payload.is_eof():
             self.abort()
             return
         self._over = True
@@ -374,35 +295,3 @@ class Exchange:
             self._pool.end_stream(self._connection)
         else:
             self._pool.discard(self._connection)
-
-
-def write_chunk(write: Callable[[bytes], None], chunk: bytes) -> None:
-    """Write one chunk with its framing (RFC 9112 section 7.1)."""
-    if len(chunk) <= JOIN:
-        write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-    else:
-        write(b"%x\r\n" % len(chunk))
-        write(chunk)
-        write(b"\r\n")
-
-
-def check(message: RawResponseMessage) -> None:
-    """Refuse what aiohttp's lenient parser lets by and no safe edge may give on.
-
-    :raises Problem: `upstream_bad_response`: an unknown version, status or transfer coding (RFC 9112 sections 2.3, 4
-        and 6.1).
-    """
-    codings = message.headers.getall(TRANSFER_ENCODING, None)
-    if codings is not None and (
-        len(codings) != 1 or codings[0].lower() != "chunked" or message.version != HttpVersion11
-    ):
-        raise Problem("upstream_bad_response", "the service used an unknown transfer coding")
-    if message.version[0] != 1 or not (200 <= message.code <= 599 or message.code == SWITCHING):
-        raise Problem("upstream_bad_response", "the service sent no valid status line")
-
-
-def bad_response(exc: Exception) -> Problem:
-    """The problem for an answer that broke off or can't be parsed."""
-    if isinstance(exc, HttpProcessingError):
-        return Problem("upstream_bad_response", "the service's answer can't be parsed")
-    return Problem("upstream_bad_response", "the service closed the connection without an answer")

@@ -17,10 +17,11 @@ from aiogateway.compression.policy import EVENTS
 from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.metrics import Metrics
+from aiogateway.proxy.answer_head import SWITCHING
 from aiogateway.proxy.attempts import Attempts
 from aiogateway.proxy.body import Bodies
 from aiogateway.proxy.event_answer import EventAnswer
-from aiogateway.proxy.exchange import SWITCHING, Exchange
+from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import MalformedName, has_control, origin, outward_lines
 from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request

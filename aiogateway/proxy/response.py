@@ -22,11 +22,12 @@ from aiohttp.hdrs import CONTENT_LENGTH
 
 from aiogateway.errors import MEDIA_TYPE, Problem, title_of
 from aiogateway.linux import Buffer
-from aiogateway.proxy.exchange import Exchange, write_chunk
+from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import date_line
 from aiogateway.proxy.pace import Pace
 from aiogateway.proxy.request import Request
 from aiogateway.proxy.shelf import Shelf
+from aiogateway.proxy.upload import write_chunk
 from aiogateway.splice import possible
 from aiogateway.streams import take
 

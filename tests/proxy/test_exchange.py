@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from aiogateway.errors import Problem
-from aiogateway.proxy.exchange import JOIN, write_chunk
+from aiogateway.proxy.upload import JOIN, write_chunk
 from tests.clock import eventually
 from tests.proxy.exchanging import EMPTY, IDLE, OK, POST, TIMEOUT, Upload, bench_for, everything
 from tests.upstreams.scripted import Peer, answering

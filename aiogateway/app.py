@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
-
-import structlog
 
 from aiogateway import __version__, linux, memory
 from aiogateway.access_log import AccessLog
@@ -21,7 +19,7 @@ from aiogateway.caching import Cache
 from aiogateway.caching.notices import Notices
 from aiogateway.caching.stores import store_from
 from aiogateway.compression import Compression
-from aiogateway.deadlines import MOST, TICK, Deadlines
+from aiogateway.deadlines import Deadlines
 from aiogateway.errors import Problem
 from aiogateway.garbage import Collector
 from aiogateway.metrics import Metrics, exposition, families
@@ -37,16 +35,16 @@ from aiogateway.proxy.response import Response, json_response, problem_response
 from aiogateway.proxy.shelf import Shelf
 from aiogateway.recaptcha import Recaptcha
 from aiogateway.report import Reporter
-from aiogateway.routes import OWN_PATHS, Table, Upstream
+from aiogateway.routes import OWN_PATHS, Table
 from aiogateway.settings import Settings
 from aiogateway.spans import spans_from
 from aiogateway.stores import SharedCounters, limiter_from
 from aiogateway.telemetry import Telemetry
 from aiogateway.tokens import verifier_from
-from aiogateway.upstreams.client import LOOKUPS, UpstreamClient
+from aiogateway.upkeep import Job, Upkeep
+from aiogateway.upstreams.client import UpstreamClient
+from aiogateway.upstreams.clients import Clients
 from aiogateway.websocket.closes import Sockets
-
-log = structlog.get_logger(__name__)
 
 # Levels at which requests are logged: a line about one is no more than information.
 LOGGED = frozenset({"debug", "info"})
@@ -81,8 +79,7 @@ class Gateway:
         self.unready: set[str] = {"starting"}
         before = board.last()
         self.metrics = Metrics(None if before is None else before["metrics"])
-        self._clients: Mapping[str, UpstreamClient] = {}
-        self._retired: list[tuple[UpstreamClient, list[Callable[[], bool]]]] = []
+        self._clients = Clients(self.metrics)
         self._board = board
         self._output = output
         self._spans = spans_from(settings)
@@ -93,7 +90,7 @@ class Gateway:
             board,
             self.metrics,
             self._telemetry,
-            lambda: self._clients,
+            lambda: self._clients.at_work,
             self.unready,
             self._connections,
             self._overloaded,
@@ -108,13 +105,11 @@ class Gateway:
         self._verifier = verifier_from(settings)
         self._overload = Overload(lag=settings.overload_lag, memory=settings.overload_memory)
         self._door = door_for(settings.max_connections, linux.descriptor_limit())
-        self._memory = memory.reading(settings.workers)
-        self._memory_failed = False
+        self._memory = memory.Watch(memory.reading(settings.workers), self._overload.saw_memory)
         self._shelf = Shelf()
         self._sockets = Sockets(self.metrics)
-        self._pools_at = self._report_at = 0.0
         self._collector = Collector()
-        self._ticking: asyncio.Task[None] | None = None
+        self._upkeep: Upkeep | None = None
 
     async def start(self) -> Server:
         """Open the upstreams' sessions and build the way of a request; answers the server to listen with.
@@ -125,10 +120,12 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._make_id = maker()
         self._deadlines = Deadlines(loop.time)
-        self._lookups = asyncio.Semaphore(LOOKUPS)
-        self._clients = {name: self._client(upstream) for name, upstream in self.table.upstreams.items()}
+        upstreams = self.table.upstreams
+        self._clients.follow(self._clients.following(upstreams, self._deadlines), upstreams)
         self._collector.start()
-        self._ticking = asyncio.create_task(self._tick())
+        jobs = Job(POOL_SWEEP, self._sweep), Job(REPORT, self._report)
+        self._upkeep = Upkeep(self._deadlines, self._saw_lag, (self._output.flush, self._collector.tick), jobs)
+        self._upkeep.start()
         if self._spans is not None:
             self._spans.start()
         await self._limiter.start()
@@ -136,7 +133,7 @@ class Gateway:
         if self._verifier is not None:
             await self._verifier.start()
         self._server = Server(
-            self._way(self.table, self._clients),
+            self._way(self.table, self._clients.at_work),
             observer=self._telemetry,
             answer_unparsed=self._answer_unparsed,
             refuse=self._refuse,
@@ -149,38 +146,21 @@ class Gateway:
         )
         return self._server
 
-    def _client(self, upstream: Upstream) -> UpstreamClient:
-        return UpstreamClient(upstream, self._deadlines, self.metrics, lookups=self._lookups)
-
     async def reload(self, table: Table) -> None:
         """Serve by another table once its way is built, which takes a thread: then at once and altogether.
 
         Requests in flight end as they began. Upstreams that remain keep their connections and what is known of them;
         others finish what they do and close. One reload at a time.
         """
-        new = {
-            name: self._client(upstream)
-            for name, upstream in table.upstreams.items()
-            if name not in self._clients or not self._clients[name].goes_on_as(upstream)
-        }
-        before = self._clients
-        # Another mapping, not the same one changed: requests in flight look into theirs.
-        clients = {name: new.get(name) or before[name] for name in table.upstreams}
+        clients = self._clients.following(table.upstreams, self._deadlines)
         try:
             way = await asyncio.to_thread(self._way, table, clients)
         except BaseException:
-            for client in new.values():
-                await client.close()
+            await self._clients.discard(clients)
             raise
-        for name in table.upstreams.keys() - new.keys():  # whatever may fail has been done by now
-            before[name].update(table.upstreams[name])
         # They go by the old table to their end, and may have yet to come to their upstream.
         unanswered = [] if self._server is None else self._server.unanswered()
-        for name, client in before.items():
-            if clients.get(name) is not client:
-                client.retire()
-                self._retired.append((client, list(unanswered)))
-        self._clients = clients
+        self._clients.follow(clients, table.upstreams, list(unanswered))
         self.table = table
         self.docs = Docs(table, self.settings, __version__)
         self._telemetry.know(table.upstreams)
@@ -225,9 +205,8 @@ class Gateway:
 
     async def close(self) -> None:
         """End what `start` opened, however far it came."""
-        if self._ticking is not None:
-            self._ticking.cancel()
-            await asyncio.gather(self._ticking, return_exceptions=True)
+        if self._upkeep is not None:
+            await self._upkeep.close()
             self._collector.close()
         if self._verifier is not None:
             await self._verifier.close()
@@ -236,74 +215,26 @@ class Gateway:
         self._compression.close()
         await self._recaptcha.close()
         await self._limiter.close()
-        for client in (*self._clients.values(), *(client for client, _ in self._retired)):
-            await client.close()
+        await self._clients.close()
         if self._spans is not None:
             await self._spans.close()
 
-    async def _tick(self) -> None:
-        """Look at deadlines often, at idle connections and history now and then, and tell the other workers."""
-        while True:
-            due = time.monotonic() + TICK
-            await asyncio.sleep(TICK)
-            now = time.monotonic()
-            late = max(now - due, 0.0)
-            self.reporter.lag.add(late, now)
-            self._overload.saw_lag(late, now)
-            if late > TICK:
-                await asyncio.sleep(0)  # what came while the process stood still came in time
-                await asyncio.sleep(0)
-            while self._deadlines.sweep() == MOST:  # noqa: ASYNC110  # others have their turn; nothing is waited for
-                await asyncio.sleep(0)
-            self._output.flush()
-            self._collector.tick()
-            try:
-                await self._look_after(now)
-            except Exception:  # one part's trouble must not end deadlines, sweeps and the watch for overload
-                log.exception("looking after the worker failed")
+    def _saw_lag(self, late: float, now: float) -> None:
+        self.reporter.lag.add(late, now)
+        self._overload.saw_lag(late, now)
 
-    async def _look_after(self, now: float) -> None:
-        """What is done now and then.
+    async def _sweep(self, now: float) -> None:
+        self._clients.sweep()
+        self.metrics.fold()
 
-        :param now: seconds, monotonic.
-        """
-        if now >= self._pools_at:
-            self._pools_at = now + POOL_SWEEP
-            for client in self._clients.values():
-                client.sweep()
-            self.metrics.fold()
-        if now >= self._report_at:
-            self._report_at = now + REPORT
-            self._look_at_memory(now)
-            self._telemetry.advance(time.time())
-            self._look_at_workers()
-            self.reporter.publish()
-            self._collector.look(self._connections(), quiet=not self._telemetry.active)
-            await self._close_retired()
-
-    def _look_at_memory(self, now: float) -> None:
-        if self._memory is not None:
-            try:
-                self._overload.saw_memory(self._memory(), now)
-            except (OSError, ValueError, IndexError) as exc:
-                if not self._memory_failed:
-                    log.warning("memory can't be watched", reason=str(exc))
-                self._memory_failed = True
-            else:
-                self._memory_failed = False
-
-    def _look_at_workers(self) -> None:
-        """Workers that die again and again are a reason for others to get the traffic."""
+    async def _report(self, now: float) -> None:
+        self._memory.look(now)
+        self._telemetry.advance(time.time())
+        # Workers that die again and again are a reason for others to get the traffic.
         (self.unready.add if self._board.crashing else self.unready.discard)("workers crash")
-
-    async def _close_retired(self) -> None:
-        """Close what nothing goes over any more, nor can."""
-        for retired in list(self._retired):
-            client, unanswered = retired
-            unanswered[:] = [still for still in unanswered if still()]
-            if client.quiet and not unanswered:
-                await client.close()
-                self._retired.remove(retired)
+        self.reporter.publish()
+        self._collector.look(self._connections(), quiet=not self._telemetry.active)
+        await self._clients.close_retired()
 
     async def _healthz(self, request: Request) -> Response:
         return json_response(200, {"status": "ok"})

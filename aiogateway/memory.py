@@ -79,3 +79,29 @@ def reading(workers: int, proc: Path = Path("/proc"), sys: Path = Path("/sys")) 
         return lambda: limit.used() / limit.limit
     resident = proc / "self/statm"
     return lambda: int(resident.read_bytes().split()[1]) * PAGE * workers / total
+
+
+class Watch:
+    """Tells how much memory is in use. Where that can't be read, it says so once.
+
+    :param read: as `reading` answers.
+    :param saw: told the share, and the time in seconds.
+    """
+
+    def __init__(self, read: Callable[[], float] | None, saw: Callable[[float, float], None]) -> None:
+        self._read = read
+        self._saw = saw
+        self._failed = False
+
+    def look(self, now: float) -> None:
+        """:param now: seconds, monotonic."""
+        if self._read is None:
+            return
+        try:
+            self._saw(self._read(), now)
+        except (OSError, ValueError, IndexError) as exc:
+            if not self._failed:
+                log.warning("memory can't be watched", reason=str(exc))
+            self._failed = True
+        else:
+            self._failed = False

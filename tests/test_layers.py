@@ -30,6 +30,7 @@ LAYERS: Final = (
             "metrics",
             "oversight",
             "service_manager",
+            "upkeep",
         ),
         *("metrics", "output", "overload", "recent", "splice", "streams"),
     },

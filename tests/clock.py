@@ -21,7 +21,7 @@ class Clock:
         self.now += seconds
 
 
-async def eventually(holds: Callable[[], object], what: str, within: float = 3.0) -> None:
+async def eventually(holds: Callable[[], object], what: str, within: float = 30.0) -> None:
     """Return once `holds()` is true.
 
     :param within: seconds.

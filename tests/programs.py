@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 # Seconds that any one wait of a test may take.
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def run(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from typing import Self
 
 PROGRAM = "redis-server"
 # Seconds that any one step may take.
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def lasting_port() -> int:

@@ -75,7 +75,7 @@ async def test_a_live_chat_over_a_socket_answers_every_question_in_tokens(client
         for question in ('{"question": "What does it cost?"}', "What does it cost?"):
             await chat.send_str(question)
             said = []
-            while (message := await chat.receive_json(timeout=5))["type"] == "token":
+            while (message := await chat.receive_json(timeout=30))["type"] == "token":
                 said.append(message["text"])
             assert message == {"type": "done"}
             assert "What does it cost?" in "".join(said)
@@ -86,19 +86,19 @@ async def test_a_live_chat_over_a_socket_answers_every_question_in_tokens(client
 async def test_a_socket_gives_bytes_and_echoes_back_as_they_came(client: Client) -> None:
     async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
         await chat.send_bytes(bytes(range(256)))
-        assert await chat.receive_bytes(timeout=5) == bytes(range(256))
+        assert await chat.receive_bytes(timeout=30) == bytes(range(256))
         await chat.send_str("echo “hello”\n")
-        assert await chat.receive_str(timeout=5) == "echo “hello”\n"
+        assert await chat.receive_str(timeout=30) == "echo “hello”\n"
 
 
 async def test_a_socket_ticks_beside_what_is_said(client: Client) -> None:
     async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
         await chat.send_str("ticks 3")
-        ticks = [await chat.receive_json(timeout=5) for _ in range(3)]
+        ticks = [await chat.receive_json(timeout=30) for _ in range(3)]
         assert ticks == [{"type": "tick", "number": number, "of": 3} for number in (1, 2, 3)]
         assert client.time.slept == [TICK_SECONDS] * 3
         await chat.send_str("echo on")
-        assert await chat.receive_str(timeout=5) == "echo on"
+        assert await chat.receive_str(timeout=30) == "echo on"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_a_socket_ticks_beside_what_is_said(client: Client) -> None:
 async def test_a_socket_closes_with_the_code_asked_for(client: Client, asked: str, code: int, reason: str) -> None:
     async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
         await chat.send_str(asked)
-        message = await chat.receive(timeout=5)
+        message = await chat.receive(timeout=30)
         assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, code, reason)
 
 
@@ -120,7 +120,7 @@ async def test_a_socket_closes_with_the_code_asked_for(client: Client, asked: st
 async def test_what_is_no_command_is_a_question(client: Client, said: str) -> None:
     async with client.socket("RESPONSE_3D_CHATBOT", LIVE) as chat:
         await chat.send_str(said)
-        assert (await chat.receive_json(timeout=5))["type"] == "token"
+        assert (await chat.receive_json(timeout=30))["type"] == "token"
 
 
 async def test_ticks_end_with_their_socket() -> None:
@@ -141,9 +141,9 @@ async def test_ticks_end_with_their_socket() -> None:
             session.ws_connect(stand_ins.environment()["RESPONSE_3D_CHATBOT_SERVICE_URL"] + LIVE) as chat,
         ):
             await chat.send_str("ticks 9")
-            await asyncio.wait_for(waiting.wait(), 5)
+            await asyncio.wait_for(waiting.wait(), 30)
             await chat.close()
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 30)
     finally:
         await stand_ins.close()
 
@@ -222,9 +222,9 @@ async def test_a_stream_ends_with_the_client_that_reads_it() -> None:
     try:
         async with aiohttp.ClientSession() as session:
             answer = await session.get(stand_ins.environment()["RESPONSE_3D_CHATBOT_SERVICE_URL"] + LIVE)
-            await asyncio.wait_for(waiting.wait(), 5)
+            await asyncio.wait_for(waiting.wait(), 30)
             answer.close()
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 30)
     finally:
         await stand_ins.close()
 

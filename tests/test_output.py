@@ -64,7 +64,7 @@ def test_who_stops_reading_holds_nobody_up_and_costs_lines_that_are_counted(pipe
     reader.start()
     output.close()
     os.close(writing)
-    reader.join(10)
+    reader.join(30)
     lines = b"".join(got).splitlines()
     events = [orjson.loads(line) for line in lines]
     told = [event for event in events if event.get("event") == "log lines were lost"]
@@ -98,7 +98,7 @@ def test_a_pipe_made_non_blocking_by_somebody_loses_nothing(pipe: tuple[int, int
     reader.start()
     output.close()
     os.close(writing)
-    reader.join(10)
+    reader.join(30)
     assert b"".join(got) == b"".join(lines) and output.lost == 0
 
 

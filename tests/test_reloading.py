@@ -170,7 +170,7 @@ async def test_the_loop_goes_on_while_the_way_of_a_new_table_is_built(
 
     def slowly(*arguments: Any) -> Handler:
         building.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return compose(*arguments)
 
     counters, notices = SharedCounters(alone=True), Notices(alone=True)

@@ -118,7 +118,7 @@ async def arrived(collector: Collector, *requests: Request) -> list[Arrived]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait, and let the loop go on meanwhile."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - what is waited for happens in threads
             await asyncio.sleep(0.005)
 

@@ -34,7 +34,7 @@ async def test_the_loop_goes_on_while_a_large_view_is_made(tmp_path: Path, monke
 
     def slowly(*arguments: object) -> object:
         making.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return {"upstreams": []}
 
     monkeypatch.setattr("aiogateway.admin.views.upstreams_view", slowly)

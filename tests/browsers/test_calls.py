@@ -162,7 +162,7 @@ def test_an_upload_that_a_page_aborts_ends_at_the_service_and_the_next_call_work
     got = page.evaluate(UPLOAD, [url(own_gateway, path), token, 200, 1])
     aborted.set()
     assert got["error"] == "aborted" and got["told"]
-    assert broke.wait(10), "the service saw a whole upload"
+    assert broke.wait(30), "the service saw a whole upload"
     eventually(partial(aborted_more, own_gateway, before), "the abort is counted")
     assert ask(page, own_gateway, own_backend.serve(reply()))["status"] == 200
 

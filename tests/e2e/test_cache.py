@@ -97,7 +97,7 @@ def test_an_answer_whose_end_is_parsed_as_its_beginning_is_read_is_kept_whole(
         os.kill(gateway.process.pid, signal.SIGSTOP)
         try:
             hinted.set()
-            assert sent.wait(5)
+            assert sent.wait(30)
         finally:
             os.kill(gateway.process.pid, signal.SIGCONT)
         assert client.read().body.count == sum(map(len, pieces))
@@ -291,7 +291,7 @@ def test_when_all_leave_the_upstream_is_let_go(gateway: Gateway, backend: Backen
         first.head(), second.head()
         first.leave()
         second.leave()
-        assert left.wait(10)
+        assert left.wait(30)
 
 
 def test_an_answer_for_one_client_only_is_given_to_that_one(gateway: Gateway, backend: Backend) -> None:

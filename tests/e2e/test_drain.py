@@ -150,7 +150,7 @@ def test_a_silent_stream_is_told_at_an_events_end_and_ends_in_good_order(
         gateway.ended()
         line = next(line for line in gateway.output.splitlines() if '"mine"' in line)
         assert '"draining"' in line
-    assert stream.done.wait(10)
+    assert stream.done.wait(30)
 
 
 def test_what_is_inside_an_event_is_given_on_up_to_its_end(config: Path, backend: Backend) -> None:

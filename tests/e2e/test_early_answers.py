@@ -99,7 +99,7 @@ def test_an_early_answer_to_a_whole_upload_leaves_everything_usable(gateway: Gat
     path = backend.serve(early, under="/large")
     with gateway.client() as client:
         client.send(request("POST", path, f"Content-Length: {MIB}") + bytes(MIB // 2))
-        assert answered.wait(5)
+        assert answered.wait(30)
         client.push(bytes(MIB // 2))
         assert client.read().data == b"early"
     assert gateway.get(backend.serve(reply(200, b"after"))).data == b"after"
@@ -121,7 +121,7 @@ def test_an_early_answer_to_a_client_that_sends_on_in_good_faith_arrives_whole(
         answered.clear()
         with gateway.client(window=16_384) as client:
             client.send(request("POST", path, f"Content-Length: {30 * 100_000}") + bytes(100_000))
-            assert answered.wait(5)
+            assert answered.wait(30)
             assert all(client.push(bytes(100_000)) for _ in range(29)), "the upload was cut off"
             assert client.read().data == b"k" * 60_000
     assert "never retrieved" not in gateway.output

@@ -140,7 +140,7 @@ class Open:
     def end(self) -> bytes:
         """The whole body."""
         if self._thread.ident is not None:
-            self._thread.join(10)
+            self._thread.join(30)
             assert self.body.complete
         return self.body.data
 

@@ -156,7 +156,7 @@ def test_an_answer_before_the_request_is_not_taken_for_one(gateway: Gateway, lon
     elsewhere = backend.serve(reply())
     assert gateway.get(path).data == b"asked"
     go_on.set()
-    assert sent.wait(5)
+    assert sent.wait(30)
     assert gateway.get(elsewhere).status == 200
     for _ in range(3):
         assert gateway.get(after).data == b"right"

@@ -253,7 +253,7 @@ def test_a_client_that_speaks_while_it_waits_for_its_answer_is_refused(
         try:
             client.send(request("GET", "/plain/hidden")[:-4])
             agrees.set()
-            assert has_agreed.wait(5)
+            assert has_agreed.wait(30)
         finally:
             gateway.process.send_signal(signal.SIGCONT)
         assert_problem(client.read(), "bad_request", 400, "client")
@@ -381,7 +381,7 @@ def test_a_client_that_leaves_during_its_handshake_frees_the_upstream(gateway: G
     with gateway.client() as client:
         client.send(request("GET", path, *FIELDS))
         backend.wait_for(path)
-    assert left.wait(5)
+    assert left.wait(30)
 
 
 def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gateway, backend: Backend) -> None:
@@ -400,7 +400,7 @@ def test_a_client_that_leaves_in_the_moment_of_its_101_is_no_fault(gateway: Gate
         stand_still(gateway.process.pid)
         try:
             agrees.set()
-            assert has_agreed.wait(5)
+            assert has_agreed.wait(30)
             client.wire.sock.close()
         finally:
             gateway.process.send_signal(signal.SIGCONT)

@@ -131,13 +131,13 @@ def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same
     ):
         wire = Wire(sock)
         sock.sendall(request("GET", path, *FIELDS))
-        assert begun.wait(5)
+        assert begun.wait(30)
         if early:
             wire.head()
         stand_still(secure.process.pid)
         try:
             go_on.set()
-            assert said.wait(5)
+            assert said.wait(30)
         finally:
             secure.process.send_signal(signal.SIGCONT)
         if not early:

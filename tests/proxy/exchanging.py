@@ -64,7 +64,7 @@ class Bench:
         return exchange
 
     async def send(self, exchange: Exchange, data: bytes = GET, rest: RequestBody | None = None) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await exchange.send(
                 data, rest, chunked=True, bodiless=False, interim=lambda *told: self.interim.append(told)
             )

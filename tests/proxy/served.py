@@ -26,7 +26,7 @@ from aiogateway.proxy.terms import Handler
 from tests.clock import Clock, eventually
 
 # Seconds that any one wait of a test may take.
-PATIENCE = 3.0
+PATIENCE = 30.0
 
 
 @dataclass

@@ -137,7 +137,7 @@ async def test_a_client_that_expects_it_is_told_to_go_on_once_and_when_the_body_
         await eventually(served.server.busy, "the handler has it")
         may_read.set()
         if told:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(30):
                 assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.send(b"h")
         await served.caught_up()

@@ -75,7 +75,7 @@ class Bench:
 
     async def ended(self) -> None:
         assert self.waiting is not None
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await self.waiting
 
 

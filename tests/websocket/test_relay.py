@@ -98,7 +98,7 @@ class Play:
         for _ in range(12):
             self.pass_time(max(IDLE, CLOSING) / 4 + 1)
             await self.settle()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.relay.over
         for sock in self.far.values():
             sock.close()

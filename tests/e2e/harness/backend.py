@@ -189,7 +189,7 @@ class Backend:
         assert len(seen) == 1, f"{path} was asked for {len(seen)} times"
         return seen[0]
 
-    def wait_for(self, path: str, count: int = 1, within: float = 5.0) -> Seen:
+    def wait_for(self, path: str, count: int = 1, within: float = 30.0) -> Seen:
         """The `count`th request for a path, waited for."""
         eventually(lambda: len(self.seen(path)) >= count, f"{count} requests for {path}", within)
         return self.seen(path)[count - 1]

@@ -68,7 +68,7 @@ class Client:
     `timeout` is seconds for each single wait. `window` asks for a small receive buffer, in bytes.
     """
 
-    def __init__(self, port: int, timeout: float = 10.0, window: int | None = None) -> None:
+    def __init__(self, port: int, timeout: float = 30.0, window: int | None = None) -> None:
         self.sock = socket.socket()
         try:
             if window is not None:

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 SECRET = "e2e-tests-" + "k" * 38
 # Keys of an upstream that is never given up, whatever becomes of its requests.
 PATIENT = "eject_after = 1000, eject_rate = 1.0"
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
 GONE_WITHIN = 40.0
 # How the program is started, unless a test says otherwise.
 PROGRAM = (sys.executable, "-m", "aiogateway")
@@ -62,17 +62,17 @@ class Gateway:
     admin_port: int
     log: Path
 
-    def client(self, timeout: float = 10.0, window: int | None = None) -> Client:
+    def client(self, timeout: float = 30.0, window: int | None = None) -> Client:
         """A new connection to the public listener."""
         return Client(self.port, timeout, window)
 
-    def ask(self, data: bytes, timeout: float = 10.0) -> Response:
+    def ask(self, data: bytes, timeout: float = 30.0) -> Response:
         """Bytes over a connection of their own, and the answer to them."""
         with self.client(timeout) as client:
             return client.ask(data)
 
     def send(
-        self, method: str, target: str, *fields: str, body: bytes | None = None, timeout: float = 10.0
+        self, method: str, target: str, *fields: str, body: bytes | None = None, timeout: float = 30.0
     ) -> Response:
         """One request over a connection of its own; `fields` are whole lines, a body comes with its length."""
         return self.ask(request(method, target, *fields, body=body), timeout)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 STEP = 0.005
 
 
-def eventually(holds: Callable[[], object], what: str, within: float = 5.0) -> None:
+def eventually(holds: Callable[[], object], what: str, within: float = 30.0) -> None:
     """Return once `holds()` is true.
 
     `within` is seconds. Raises AssertionError that names `what` when the deadline passes.

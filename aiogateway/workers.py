@@ -24,7 +24,7 @@ import uvloop
 from aiogateway import linux, logs, service_manager, watching
 from aiogateway.board import Board, shared_folder, tell_of_crashes
 from aiogateway.caching.notices import Notices
-from aiogateway.output import Output
+from aiogateway.draining import BACKLOG
 from aiogateway.oversight import Oversight
 from aiogateway.parent import Parent
 from aiogateway.reloading import (
@@ -37,8 +37,8 @@ from aiogateway.reloading import (
     reading_ended,
 )
 from aiogateway.routes import Table
-from aiogateway.service_manager import Overseer
-from aiogateway.serving import BACKLOG, CLOSING, RELOAD, Alongside, serve
+from aiogateway.service_manager import Overseer, ServiceManager
+from aiogateway.serving import CLOSING, RELOAD, Alongside, Inherited, serve
 from aiogateway.settings import Settings
 from aiogateway.settings.checks import notes
 from aiogateway.stores import SharedCounters
@@ -102,49 +102,38 @@ def run(
     for note in notes(settings):
         log.warning(note)
     _tune(settings)
-    several = settings.workers > 1
     certificate = Certificate(settings)
-
-    def read_table() -> Table:
-        return read()[1]
-
+    alone = settings.workers == 1
     with (
         contextlib.closing(manager),
-        contextlib.closing(SharedCounters(alone=not several)) as counters,
-        contextlib.closing(Notices(alone=not several)) as notices,
+        contextlib.closing(SharedCounters(alone=alone)) as counters,
+        contextlib.closing(Notices(alone=alone)) as notices,
     ):
-        work = Work(
-            settings,
-            table,
-            looked,
-            read_table,
-            certificate,
-            counters,
-            notices,
-            output,
-            public,
-            admin,
-            alongside,
-            on_ready,
-        )
-        if not several:
-            return work(None, manager, 0)
-        oversight = Oversight(manager, settings.workers)
+        tls = certificate.context
+        given = Inherited(settings, counters, notices, output, public, admin, tls, alongside, on_ready)
+        work = Work(given, table, looked, lambda: read()[1], certificate)
+        return work(None, manager, 0) if alone else _run_several(work, manager)
 
-        def tell(crashing: bool) -> None:
-            tell_of_crashes(folder, crashing)
-            manager.crashing(crashing)
 
-        with shared_folder() as folder:
-            return Parent(
-                settings.workers,
-                lambda slot: work(folder, oversight.worker(slot), slot),
-                work.release,
-                read=functools.partial(read_for_workers, read_table, Shared(folder)),
-                read_ended=functools.partial(reading_ended, Shared(folder), certificate),
-                tell=tell,
-                oversight=oversight,
-            ).run()
+def _run_several(work: Work, manager: ServiceManager) -> int:
+    """Have as many processes serve as the settings say; answers the exit code."""
+    workers = work.given.settings.workers
+    oversight = Oversight(manager, workers)
+
+    def tell(crashing: bool) -> None:
+        tell_of_crashes(folder, crashing)
+        manager.crashing(crashing)
+
+    with shared_folder() as folder:
+        return Parent(
+            workers,
+            lambda slot: work(folder, oversight.worker(slot), slot),
+            work.release,
+            read=functools.partial(read_for_workers, work.read_table, Shared(folder)),
+            read_ended=functools.partial(reading_ended, Shared(folder), work.certificate),
+            tell=tell,
+            oversight=oversight,
+        ).run()
 
 
 def _tune(settings: Settings) -> None:
@@ -168,21 +157,13 @@ class Work:
     :ivar table: the configuration's, as it was when the program began.
     :ivar looked: how its files were then; None if they are not watched.
     :ivar read_table: reads it again.
-    :ivar public: the listening sockets, made before any fork.
     """
 
-    settings: Settings
+    given: Inherited
     table: Table
     looked: watching.Look | None
     read_table: Callable[[], Table]
     certificate: Certificate
-    counters: SharedCounters
-    notices: Notices
-    output: Output
-    public: socket.socket
-    admin: socket.socket
-    alongside: Alongside | None
-    on_ready: Callable[[], None] | None
 
     def __call__(self, folder: str | None, overseer: Overseer, slot: int) -> int:
         """Serve; answers the exit code.
@@ -201,31 +182,23 @@ class Work:
             read = functools.partial(read_alone, self.read_table, self.certificate)
         else:
             read = functools.partial(read_as_worker, shared, self.certificate)
-        self.output.start(shared=shared is not None)
-        with contextlib.closing(self.output):
+        self.given.output.start(shared=shared is not None)
+        with contextlib.closing(self.given.output):
             uvloop.run(
                 serve(
-                    self.settings,
+                    self.given,
                     self.table if before is None else before.table or self.table,
-                    self.counters,
-                    self.notices,
                     Board(folder, slot),
-                    self.output,
-                    self.public,
-                    self.admin,
                     read=read,
                     overseer=overseer,
                     before=before,
-                    tls=self.certificate.context,
-                    has_parent=shared is not None,
                     looked=looked,
-                    alongside=self.alongside,
-                    on_ready=self.on_ready,
+                    has_parent=shared is not None,
                 )
             )
         return 0
 
     def release(self) -> None:
         """Give up the listening sockets: there will be no more workers."""
-        self.public.close()
-        self.admin.close()
+        self.given.public.close()
+        self.given.admin.close()

@@ -43,6 +43,7 @@ LAYERS: Final = (
     {"report"},
     {"app"},
     {"admin", "reloading", "warmup"},
+    {"draining"},
     {"serving"},
     {"parent"},
     {"workers"},

@@ -30,7 +30,8 @@ from aiogateway.metrics import Metrics, families
 from aiogateway.proxy.encoded_answer import encoded
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
+from aiogateway.proxy.response import Response, abandoning
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 
 # Statuses for which a stale answer may stand in (RFC 5861 section 4).
 ERRORS: Final = frozenset({500, 502, 503, 504})
@@ -151,7 +152,7 @@ class Cache:
         """The answer to a HEAD for which the upstream has to be asked; what it says of a stored GET is noted."""
         request, entry = visit.request, visit.entry
         response = await self._go_on(request, visit.asking, visit.reason)
-        if entry is None or not isinstance(response, UpstreamResponse) or response.status != 200:
+        if entry is None or not isinstance(response, UpstreamAnswer) or response.status != 200:
             return response
         headers = response.exchange.message.headers
         if CONTENT_ENCODING in headers:  # about another form of it than the one that is stored

@@ -25,9 +25,10 @@ from aiogateway.compression.policy import EVENTS
 from aiogateway.errors import Problem
 from aiogateway.proxy.record import Record
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
+from aiogateway.proxy.response import Response, abandoning
 from aiogateway.proxy.retell import media_type
 from aiogateway.proxy.shelf import Shelf
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 
 # Bytes of a body on its way that are held though there is no room for it.
 LEAST: Final = 64 * 1024
@@ -122,7 +123,7 @@ class Flights:
             return
         with abandoning(response):
             head = self._for_many(response, flight.asked, asking, self._clock())
-        if head is None or not isinstance(response, UpstreamResponse):
+        if head is None or not isinstance(response, UpstreamAnswer):
             flight.settle(Alone(response))
             if flight.inquiry.heard is None:
                 response.abandon()
@@ -133,7 +134,7 @@ class Flights:
         """The answer; None when it said that what is stored is good still, and that settled it."""
         response = await asking.ask(flight.inquiry)
         stale = flight.stale
-        if stale is None or not isinstance(response, UpstreamResponse) or response.status != 304:
+        if stale is None or not isinstance(response, UpstreamAnswer) or response.status != 304:
             return response
         message = response.exchange.message
         lines = b"\r\n".join(response.lines)
@@ -149,7 +150,7 @@ class Flights:
 
     def _for_many(self, response: Response, asked: Asked, asking: Asking, received: float) -> Entry | None:
         """What is to be stored of an answer; None for one that is not for many."""
-        if type(response) is not UpstreamResponse:  # an error retold, or a stream of events
+        if type(response) is not UpstreamAnswer:  # an error retold, or a stream of events
             return None
         exchange = response.exchange
         message = exchange.message
@@ -165,7 +166,7 @@ class Flights:
         encodable = asking.plain and self._compression.may_encode(response.status, message.headers)
         return entry_of(response.status, message.headers, lines, asked, received, size=size, encodable=encodable)
 
-    async def _bring(self, flight: Flight, response: UpstreamResponse, head: Entry) -> None:
+    async def _bring(self, flight: Flight, response: UpstreamAnswer, head: Entry) -> None:
         """Give an answer's body on, and store it."""
         exchange = response.exchange
         payload = exchange.payload

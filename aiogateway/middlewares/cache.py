@@ -7,7 +7,8 @@ from aiogateway.caching.entry import Key
 from aiogateway.middlewares.chain import Handler
 from aiogateway.proxy.headers import RELOCATED
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse, abandoning
+from aiogateway.proxy.response import Response, abandoning
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 
 # They change nothing (RFC 9110 section 9.2.1).
 SAFE = frozenset({"GET", "HEAD"})
@@ -36,7 +37,7 @@ def invalidation(inner: Handler, shared: Cache) -> Handler:
             key = key_of(request)
             with abandoning(response):
                 await shared.drop(key)
-                if isinstance(response, UpstreamResponse):
+                if isinstance(response, UpstreamAnswer):
                     for path in _named(response, key):
                         await shared.drop(path)
         return response
@@ -44,7 +45,7 @@ def invalidation(inner: Handler, shared: Cache) -> Handler:
     return answer
 
 
-def _named(response: UpstreamResponse, key: Key) -> list[Key]:
+def _named(response: UpstreamAnswer, key: Key) -> list[Key]:
     """URIs of the same origin that an answer says it is about."""
     origin = key.origin.partition("\n")[0]
     found = []

@@ -14,17 +14,18 @@ from aiogateway.compression import IDENTITY, Choice, Compression, Piecewise, enc
 from aiogateway.compression.compression import ON_LOOP
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse
+from aiogateway.proxy.response import Response
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 
 
-class EncodedAnswer(UpstreamResponse):
+class EncodedAnswer(UpstreamAnswer):
     """:param plain: the answer, of which nothing is sent yet; this one takes its place."""
 
     __slots__ = ("_choice", "_compression")
 
     small = ON_LOOP
 
-    def __init__(self, plain: UpstreamResponse, choice: Choice, compression: Compression) -> None:
+    def __init__(self, plain: UpstreamAnswer, choice: Choice, compression: Compression) -> None:
         super().__init__(plain.exchange, plain.lines, plain.shelf)
         self._choice = choice
         self._compression = compression
@@ -84,7 +85,7 @@ def encoded(response: Response, request: Request, compression: Compression, *, t
 
     :param told: whether it says so already.
     """
-    if type(response) is not UpstreamResponse:  # a problem, which is small, or a stream of events
+    if type(response) is not UpstreamAnswer:  # a problem, which is small, or a stream of events
         return response
     headers = response.exchange.message.headers
     if response.status == 304:

@@ -23,12 +23,12 @@ from aiogateway.errors import Problem
 from aiogateway.proxy.events import BYTE_ORDER_MARK, COMMENT, Events, last_event
 from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import UpstreamResponse
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 
 BROKE_OFF: Final = "the service broke off in the middle of its answer"
 
 
-class EventAnswer(UpstreamResponse):
+class EventAnswer(UpstreamAnswer):
     """:param exchange: past its head, and established as a stream.
     :param lines: as for any answer.
     :param stream_idle: seconds in which the client must read something.

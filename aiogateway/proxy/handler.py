@@ -25,10 +25,11 @@ from aiogateway.proxy.exchange import Exchange
 from aiogateway.proxy.headers import MalformedName, has_control, origin, outward_lines
 from aiogateway.proxy.outbound import Outbound
 from aiogateway.proxy.request import Request
-from aiogateway.proxy.response import Response, UpstreamResponse, problem_response
+from aiogateway.proxy.response import Response, problem_response
 from aiogateway.proxy.retell import is_retold, media_type, retell
 from aiogateway.proxy.shelf import Shelf
 from aiogateway.proxy.socket_answer import SocketAnswer
+from aiogateway.proxy.upstream_answer import UpstreamAnswer
 from aiogateway.settings import Settings
 from aiogateway.upstreams.client import UpstreamClient
 from aiogateway.websocket.closes import Sockets
@@ -93,7 +94,7 @@ class ProxyHandler:
             exchange.abort()
             raise
 
-    def _response(self, request: Request, exchange: Exchange) -> UpstreamResponse:
+    def _response(self, request: Request, exchange: Exchange) -> UpstreamAnswer:
         """The upstream's answer for the client, its body still to come."""
         settings, route, message = self._settings, request.route, exchange.message
         lines = self._lines(request, exchange)
@@ -104,7 +105,7 @@ class ProxyHandler:
             return EventAnswer(
                 exchange, [lines], self._deadlines, stream_idle=stream_idle, keepalive=route.sse_keepalive
             )
-        return UpstreamResponse(exchange, [lines], self._shelf)
+        return UpstreamAnswer(exchange, [lines], self._shelf)
 
     def _socket(self, request: Request, handshake: Handshake | None, exchange: Exchange) -> SocketAnswer:
         """The WebSocket that the upstream agrees to."""

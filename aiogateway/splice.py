@@ -8,41 +8,29 @@ to the sink is lost when this fails; both connections are of no more use then.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import functools
 import os
 import socket
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from aiogateway.deadlines import Credit, Deadline, Deadlines
 from aiogateway.linux import descriptor_limit
+from aiogateway.pipes import CAPACITY, PIPES, Impossible, Pipes
 
 # A body of which no more is left is copied: that is cheaper.
 LEAST: Final = 128 * 1024
-# Bytes that a pipe is to hold, while there are few bodies; the kernel may give less.
-CAPACITY: Final = 512 * 1024
 # Bytes that all pipes hold, which the kernel has to keep for clients that read slowly; none holds less than the second.
 IN_PIPES: Final = 64 << 20
 LITTLE: Final = 64 * 1024
 # Bodies at once, unless descriptors are few: each takes four, and all together no more than a quarter.
 MOST: Final = 1024
-# Empty pipes that are kept: to make one costs as much as to copy 100 KB.
-SPARE: Final = 16
 # Pieces that are moved in one turn of the loop.
 IN_A_ROW: Final = 8
 # Seconds between looks at who keeps us waiting.
 LOOK: Final = 5.0
-log = structlog.get_logger(__name__)
 
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-
-
-class Impossible(Exception):
-    """There are no descriptors for it; nothing was moved."""
 
 
 class SourceLost(Exception):
@@ -81,46 +69,6 @@ class Patience:
         self.waited += waited
         self.bytes += count
         return self.credit.spend(waited, count)
-
-
-class Pipes:
-    """A worker's pipes that nothing is in."""
-
-    def __init__(self) -> None:
-        self._spare: list[tuple[int, int]] = []
-        self._told = False
-
-    def take(self) -> tuple[int, int]:
-        """One to read from and to write to; to be given back.
-
-        :raises Impossible: no descriptors are left.
-        """
-        if self._spare:
-            return self._spare.pop()
-        try:
-            outlet, inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as exc:
-            self.tell(exc)
-            raise Impossible from exc
-        with contextlib.suppress(OSError):  # whoever has many pipes gets small ones
-            fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, CAPACITY)
-        return outlet, inlet
-
-    def give_back(self, pipe: tuple[int, int], *, empty: bool) -> None:
-        if empty and len(self._spare) < SPARE:
-            self._spare.append(pipe)
-            return
-        for descriptor in pipe:
-            os.close(descriptor)
-
-    def tell(self, exc: OSError) -> None:
-        """Log, the first time, that there are no descriptors."""
-        if not self._told:
-            self._told = True
-            log.warning("bodies are copied, for the kernel can't move them", reason=str(exc))
-
-
-PIPES: Final = Pipes()
 
 
 class Splice:

@@ -29,6 +29,7 @@ LAYERS: Final = (
             "memory",
             "metrics",
             "oversight",
+            "pipes",
             "service_manager",
             "upkeep",
         ),

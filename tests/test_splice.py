@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from aiogateway.deadlines import Credit, Deadlines
-from aiogateway.splice import SPARE, Impossible, Patience, Pipes, SourceLost, Splice, descriptor_of
+from aiogateway.pipes import SPARE, Impossible, Pipes
+from aiogateway.splice import Patience, SourceLost, Splice, descriptor_of
 from tests.clock import Clock, eventually
 
 BODY = bytes(range(251)) * 8000

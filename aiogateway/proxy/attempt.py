@@ -105,19 +105,16 @@ class Attempt:
                     interim=request.early_hints,
                     switching=request.handshake is not None,
                 )
-            except Problem as problem:
-                uploading, reason = exchange.uploading, "" if exchange.answered else REASONS.get(problem.code, "")
+            except BaseException as exc:
+                failed = failure(exc, answered=exchange.answered)
+                uploading = exchange.uploading
                 exchange.abort()
-                if problem.code not in REASONS:
+                if failed is None:
                     raise
-                outcome = judge(problem.code, uploading=uploading, fair=patience >= FAIR * request.route.timeout)
-                return Failed(reason, problem)
-            except StaleConnection:
-                exchange.abort()
-                return Failed(STALE_CONNECTION, Problem("upstream_bad_response", CLOSED_EARLY))
-            except BaseException:
-                exchange.abort()
-                raise
+                if failed.reason != STALE_CONNECTION:
+                    fair = patience >= FAIR * request.route.timeout
+                    outcome = judge(failed.problem.code, uploading=uploading, fair=fair)
+                return failed
             record.headed = time.monotonic()
             if destination.unreachable is not None:
                 destination.reached()
@@ -153,6 +150,18 @@ class Attempt:
             pool.release(connection)
             return Failed(CONNECT_FAILURE, Problem("upstream_circuit_open"))
         return connection
+
+
+def failure(exc: BaseException, *, answered: bool) -> Failed | None:
+    """What an exchange that raised comes to; None when it wasn't the destination's fault.
+
+    :param answered: whether a byte of an answer came.
+    """
+    if isinstance(exc, StaleConnection):
+        return Failed(STALE_CONNECTION, Problem("upstream_bad_response", CLOSED_EARLY))
+    if isinstance(exc, Problem) and exc.code in REASONS:
+        return Failed("" if answered else REASONS[exc.code], exc)
+    return None
 
 
 def judge(code: str, *, uploading: bool, fair: bool) -> int | None:

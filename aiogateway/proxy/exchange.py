@@ -24,11 +24,12 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from aiogateway.deadlines import Credit, Deadline, Deadlines
 from aiogateway.errors import Problem
+from aiogateway.pipes import Impossible
 from aiogateway.proxy.answer_head import SWITCHING, Interim, bad_response, check, past_interim
 from aiogateway.proxy.headers import RawFields
 from aiogateway.proxy.request import Rest
 from aiogateway.proxy.upload import Upload
-from aiogateway.splice import Impossible, Patience, SourceLost, Splice
+from aiogateway.splice import Patience, SourceLost, Splice
 from aiogateway.upstreams.connection import UpstreamConnection
 from aiogateway.upstreams.pool import Pool
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from aiogateway.deadlines import Credit, Deadlines
 from aiogateway.errors import Problem
+from aiogateway.pipes import Impossible
 from aiogateway.proxy.request import Rest
-from aiogateway.splice import Impossible, Patience, SourceLost, Splice, possible
+from aiogateway.splice import Patience, SourceLost, Splice, possible
 from aiogateway.upstreams.connection import UpstreamConnection
 
 NOT_READING: Final = "the service stopped reading the request"

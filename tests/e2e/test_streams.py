@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_a_client_that_does_not_read_holds_the_upstream_back(gateway: Gateway, b
         client.head()
         steady(lambda: sent[0])
         print(f"{sent[0] / MIB:.0f} MiB taken from the upstream for a client that doesn't read")
-        assert sent[0] <= 32 * MIB
+        assert sent[0] <= most_on_the_way()
 
 
 def test_an_upstream_that_does_not_read_holds_the_client_back(gateway: Gateway, backend: Backend) -> None:
@@ -140,9 +141,17 @@ def test_an_upstream_that_does_not_read_holds_the_client_back(gateway: Gateway, 
         backend.wait_for(path)
         steady(lambda: pushed[0])
         print(f"{pushed[0] / MIB:.0f} MiB taken from the client for an upstream that doesn't read")
-        assert pushed[0] <= 32 * MIB
+        assert pushed[0] <= most_on_the_way()
         let_go.set()
         pusher.join()
+
+
+def most_on_the_way() -> int:
+    """Bytes: what the kernel may come to hold for two connections, each end's in both directions, and 8 MiB."""
+    largest = [Path(f"/proc/sys/net/ipv4/tcp_{kind}").read_text().split()[2] for kind in ("rmem", "wmem")]
+    held = 2 * sum(map(int, largest))
+    assert held <= 100 * MIB, "more than half of what is sent would tell nothing"
+    return held + 8 * MIB
 
 
 def steady(figure: Callable[[], int], pause: float = 0.4) -> None:

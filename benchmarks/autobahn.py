@@ -23,6 +23,7 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from benchmarks import gateway, processes
+from tests.ports import free_port
 
 LONG: Final = ["9.*", "12.*", "13.*"]
 # From good to bad.
@@ -92,11 +93,11 @@ def is_worse(through: dict[str, Any], direct: dict[str, Any]) -> bool:
 def compare(command: list[str], folder: Path, left_out: list[str]) -> bool:
     """Print both sets of verdicts, and each that is worse; whether none is."""
     own, others = processes.cores()
-    ports = {name: processes.free_port() for name in ("direct", "gateway")}
+    ports = {name: free_port() for name in ("direct", "gateway")}
     (folder / "table" / "routes").mkdir(parents=True)
     (folder / "table" / "upstreams.toml").write_text(f'[bench]\nurl = "http://127.0.0.1:{ports["direct"]}"\n')
     (folder / "table" / "routes" / "bench.toml").write_text(ROUTES)
-    environ = gateway.environment(folder / "table", ports["gateway"], processes.free_port(), guards=False)
+    environ = gateway.environment(folder / "table", ports["gateway"], free_port(), guards=False)
     serving = [sys.executable, "-m", "benchmarks.autobahn", "--serve", str(ports["direct"])]
     with (
         processes.running(serving, others, folder / "echo.log") as echo_pid,

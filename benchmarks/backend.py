@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import processes
 from benchmarks.traffic import LARGE_ANSWER_BYTES, SMALL_ANSWER
+from tests.ports import free_port
 
 NGINX_SHARED = """\
 worker_processes 1;
@@ -78,7 +79,7 @@ def large_answer() -> bytes:
 @contextlib.contextmanager
 def backends(folder: Path, core: str) -> Iterator[Backends]:
     """Start both in `folder` on `core`, for as long as the block lasts."""
-    ports = Backends(processes.free_port(), processes.free_port())
+    ports = Backends(free_port(), free_port())
     (folder / "files").mkdir(parents=True)
     (folder / "files" / "large.json").write_bytes(large_answer())
     servers = ANSWERS.format(port=ports.answers, folder=folder, small=SMALL_ANSWER.decode())

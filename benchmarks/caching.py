@@ -20,6 +20,7 @@ from typing import Final
 from benchmarks import gateway, load, processes
 from benchmarks.backend import backends
 from benchmarks.traffic import SMALL_ANSWER, Request
+from tests.ports import free_port
 
 ROUNDS: Final = 5
 SECONDS: Final = 4
@@ -59,7 +60,7 @@ def serving(folder: Path, backend: int, core: str) -> Iterator[tuple[int, int]]:
     (folder / "table" / "routes").mkdir(parents=True)
     (folder / "table" / "upstreams.toml").write_text(f'[bench]\nurl = "http://127.0.0.1:{backend}"\n')
     (folder / "table" / "routes" / "bench.toml").write_text(ROUTES)
-    port, admin_port, log = processes.free_port(), processes.free_port(), folder / "gateway.log"
+    port, admin_port, log = free_port(), free_port(), folder / "gateway.log"
     environ = gateway.environment(folder / "table", port, admin_port, guards=False)
     with processes.running([sys.executable, "-m", "aiogateway", "serve"], core, log, environ) as pid:
         processes.wait_for_port(port, pid, log)

@@ -35,6 +35,7 @@ from benchmarks.callback_clock import Span
 from benchmarks.hall import Hall, listening
 from benchmarks.soak.clients import Ask, Told, asking
 from benchmarks.soak.programs import backend
+from tests.ports import free_port
 
 BOUND: Final = 0.010
 STREAMS: Final = 2000
@@ -129,7 +130,7 @@ def serving(folder: Path, ports: dict[str, int], core: str, workers: int) -> Ite
         f'[[route]]\npath = "{path}"\nupstream = "s{number % SERVICES}"\n' for number, path in enumerate(OTHERS)
     )
     (folder / "table" / "routes" / "other.toml").write_text(others)
-    port, admin_port, log = processes.free_port(), processes.free_port(), folder / "gateway.log"
+    port, admin_port, log = free_port(), free_port(), folder / "gateway.log"
     environ = gateway.environment(folder / "table", port, admin_port, guards=True)
     environ |= {
         "GATEWAY_WORKERS": str(workers),
@@ -203,7 +204,7 @@ async def measure(folder: Path, core: str, seconds: float, workers: int) -> tupl
         with backend(folder) as plain:
             ports = {
                 "b": plain,
-                "dead": processes.free_port(),
+                "dead": free_port(),
                 "hall": live,
                 "echo": echo.sockets[0].getsockname()[1],
             }

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import gateway, processes
 from benchmarks.backend import nginx_config
+from tests.ports import free_port
 
 NGINX = """\
   upstream backend {{ server 127.0.0.1:{backend}; keepalive 100; keepalive_requests 1000000000; }}
@@ -199,7 +200,7 @@ CONTENDERS = {
 def started(contender: Contender, folder: Path, backend: int, core: str) -> Iterator[tuple[int, int]]:
     """Start a contender before the backend on port `backend`; gives its port and its pid once it is ready."""
     folder.mkdir(parents=True)
-    ports = Ports(processes.free_port(), processes.free_port(), backend)
+    ports = Ports(free_port(), free_port(), backend)
     launch = contender.launch(folder, ports)
     log = folder / "stderr.log"
     with processes.running(launch.argv, core, log, launch.environ) as pid:

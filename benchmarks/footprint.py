@@ -25,6 +25,7 @@ from typing import Final
 from benchmarks import gateway, load, processes, traffic
 from benchmarks.backend import Backends, backends
 from benchmarks.contenders import Contender, Launch, Ports, started
+from tests.ports import free_port
 
 STARTS: Final = 7
 # Turns are short: what others do to the machine meets both.
@@ -223,7 +224,7 @@ def start(bench: Bench) -> Iterator[Figure]:
     """
 
     def once() -> tuple[float, float]:
-        folder, ports = bench.folder(), Ports(processes.free_port(), processes.free_port(), bench.ports.answers)
+        folder, ports = bench.folder(), Ports(free_port(), free_port(), bench.ports.answers)
         launch, began = guarded(folder, ports), time.perf_counter()
         with processes.running(launch.argv, bench.core, folder / "stderr.log", launch.environ) as pid:
             while (took := time.perf_counter() - began) < processes.READY_SECONDS:

@@ -36,13 +36,6 @@ def cores() -> tuple[str, str]:
     return str(allowed[0]), ",".join(map(str, others))
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running(
     argv: Sequence[str],

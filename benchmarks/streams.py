@@ -25,6 +25,7 @@ import uvloop
 
 from benchmarks import gateway, processes
 from benchmarks.hall import Hall, Late, listening
+from tests.ports import free_port
 
 SOME: Final = 1000
 MANY: Final = 5000
@@ -53,7 +54,7 @@ def serving(folder: Path, upstream: int, core: str) -> Iterator[tuple[int, int]]
     (folder / "table" / "routes").mkdir(parents=True)
     (folder / "table" / "upstreams.toml").write_text(f'[bench]\nurl = "http://127.0.0.1:{upstream}"\n')
     (folder / "table" / "routes" / "bench.toml").write_text(ROUTES)
-    port, admin_port, log = processes.free_port(), processes.free_port(), folder / "gateway.log"
+    port, admin_port, log = free_port(), free_port(), folder / "gateway.log"
     environ = gateway.environment(folder / "table", port, admin_port, guards=False)
     environ |= {"GATEWAY_POOL_MAX_STREAMS": str(MANY)}
     with processes.running([sys.executable, "-m", "aiogateway", "serve"], core, log, environ) as pid:

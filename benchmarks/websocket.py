@@ -24,6 +24,7 @@ import uvloop
 
 from benchmarks import gateway, processes
 from benchmarks.backend import nginx_config
+from tests.ports import free_port
 
 SOCKETS: Final = (1, 32, 256)
 IDLE: Final = 5000
@@ -163,8 +164,8 @@ def proxies(folder: Path, upstream: int, core: str) -> Iterator[dict[str, tuple[
     (folder / "table" / "routes").mkdir(parents=True)
     (folder / "table" / "upstreams.toml").write_text(f'[bench]\nurl = "http://127.0.0.1:{upstream}"\n')
     (folder / "table" / "routes" / "bench.toml").write_text(ROUTES)
-    ports = {name: processes.free_port() for name in ("gateway", "nginx")}
-    environ = gateway.environment(folder / "table", ports["gateway"], processes.free_port(), guards=False)
+    ports = {name: free_port() for name in ("gateway", "nginx")}
+    environ = gateway.environment(folder / "table", ports["gateway"], free_port(), guards=False)
     environ |= {"GATEWAY_POOL_MAX_STREAMS": str(IDLE)}
     config = nginx_config(folder, NGINX.format(port=ports["nginx"], upstream=upstream))
     commands = {

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.ports import free_port
 
 PROGRAM = "redis-server"
 # Seconds that any one step may take.
 PATIENCE = 60.0
-
-
-def lasting_port() -> int:
-    """A free port that no outgoing connection is given, so that a server that was stopped gets it back."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(10_000, max(lowest, 20_000))
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class RedisServer:
@@ -34,7 +24,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str) -> None:
-        self.port = lasting_port()
+        self.port = free_port()
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="aiogateway-redis-")
         self._process: subprocess.Popen[bytes] | None = None

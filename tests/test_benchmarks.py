@@ -40,6 +40,7 @@ from benchmarks.results import Ref, Results, Sample
 from benchmarks.soak.clients import Told
 from benchmarks.stream_backend import Connection
 from tests.clock import eventually
+from tests.ports import free_port
 
 WRK_OUTPUT = """\
 Running 1s test @ http://127.0.0.1:40000/
@@ -163,7 +164,7 @@ def test_a_program_that_does_not_come_up_is_a_fault_with_its_last_words(tmp_path
         processes.running(failing, core, log) as pid,
         pytest.raises(processes.BenchError, match="no such table"),
     ):
-        processes.wait_for_port(processes.free_port(), pid, log)
+        processes.wait_for_port(free_port(), pid, log)
 
 
 def test_ratios_are_taken_within_a_round(results: Results) -> None:

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import REPOSITORY, free_port
+from benchmarks.processes import REPOSITORY
 from benchmarks.soak.clients import Ask, Client, Told, asking
 from benchmarks.soak.deploys import until
 from benchmarks.soak.programs import PATIENT, backend, gateway, write_table
 from benchmarks.soak.verdicts import Figure, percentile
+from tests.ports import free_port
 
 UPSTREAMS: Final = 20
 SLOW: Final = 2000

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import PROC, READY_SECONDS, REPOSITORY, BenchError, free_port, state, tree
+from benchmarks.processes import PROC, READY_SECONDS, REPOSITORY, BenchError, state, tree
+from tests.ports import free_port
 
 KEYS: Final = 'auth = "public"\nrate_limit = "off"\nmax_body = "1 GiB"\n'
 # Keys of an upstream that is never given up.

@@ -11,7 +11,8 @@ import time
 import pytest
 
 from tests.deploy.dockerfile import ROOT
-from tests.e2e.harness.gateway import free_port, running
+from tests.e2e.harness.gateway import running
+from tests.ports import free_port
 
 
 def check(**environ: str) -> tuple[int, str]:

@@ -17,8 +17,9 @@ import pytest
 from tests.deploy import compose, driver
 from tests.deploy.dockerfile import ROOT
 from tests.deploy.image import PLACE, Image, sent
-from tests.e2e.harness.gateway import SECRET, free_port
+from tests.e2e.harness.gateway import SECRET
 from tests.e2e.harness.processes import children
+from tests.ports import free_port
 
 # Seconds that any one wait may take.
 PATIENCE = 30.0

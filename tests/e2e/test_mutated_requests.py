@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from .harness import Gateway, running, write_table
+from .harness import Gateway, free_port, running, write_table
 from .strict import Asked, read
 
 COUNT = 10_000
@@ -234,9 +234,7 @@ async def run(gateway: Gateway, port: int) -> tuple[Run, list[bytes], int]:
 
 
 def test_ten_thousand_mutated_requests_break_nothing_and_smuggle_nothing(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     table = write_table(
         tmp_path / "config",
         f'[main]\nurl = "http://127.0.0.1:{port}"\n',

@@ -22,6 +22,7 @@ from aiogateway.routes import Upstream
 from aiogateway.upstreams.client import UpstreamClient
 from aiogateway.upstreams.connecting import reason_of, tls_context, unreachable
 from tests.config_folders import load
+from tests.ports import free_port
 from tests.upstreams.scripted import Peer, answering, upstream
 from tests.upstreams.standing import Waited
 
@@ -99,12 +100,6 @@ async def connect(client: UpstreamClient) -> None:
     """Take a connection to the first destination, and give it up."""
     pool = client.destinations[0].pool
     pool.discard(await pool.acquire(Waited()))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 async def test_destinations_in_round_robin_take_turns(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ Everything is synchronous: sockets with deadlines, a thread per backend connecti
 
 from __future__ import annotations
 
+from tests.ports import free_port
+
 from .backend import Answer, Backend, Connection, Peer, Seen, reply
 from .client import Client, Response
-from .gateway import PATIENT, Gateway, free_port, request, run_to_exit, running, write_table
+from .gateway import PATIENT, Gateway, request, run_to_exit, running, write_table
 from .polling import elapsed, eventually
 from .problem import assert_problem
 from .processes import children, connections_held, memory, peak_memory_of, tree

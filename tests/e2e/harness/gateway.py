@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_port
 
 from .client import Client, Response
 from .polling import STEP
@@ -29,20 +29,6 @@ GONE_WITHIN = 40.0
 # How the program is started, unless a test says otherwise.
 PROGRAM = (sys.executable, "-m", "aiogateway")
 FORBIDDEN = ("Traceback", "Unclosed", "never retrieved", "Task was destroyed", "never awaited")
-
-
-# Below the ports that the kernel gives to connections, so that none of those takes one that is meant for a listener.
-LISTENERS = range(10_000, 32_000)
-_turns = itertools.count(os.getpid() * 97)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now, another one each time."""
-    while True:
-        port = LISTENERS[next(_turns) % len(LISTENERS)]
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def write_table(folder: Path, upstreams: str, routes: str) -> Path:

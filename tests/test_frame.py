@@ -7,9 +7,10 @@ import configparser
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -49,11 +50,28 @@ RUNTIME: Final = declared("options", "install_requires")
 # Installed by who wants traces.
 OTEL: Final = declared("options.extras_require", "otel")
 EXTRAS: Final = declared("options.extras_require", "test") | declared("options.extras_require", "bench")
-PINS: Final = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+# The oldest Python that the project supports, as markers name it.
+OLDEST: Final = {"python_version": "3.11", "python_full_version": "3.11.0"}
+EVERY_PIN: Final = requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
 
 
-def closure(found: Iterable[Requirement]) -> set[str]:
-    """The names of all distributions that requirements lead to, as the installed ones' metadata has it."""
+def applies(requirement: Requirement, environment: Mapping[str, str]) -> bool:
+    """Whether a Python wants it.
+
+    :param environment: what is other there than here, by the names of markers.
+    """
+    return requirement.marker is None or requirement.marker.evaluate({"extra": "", **environment})
+
+
+# Those that this Python wants.
+PINS: Final = {name: pin for name, pin in EVERY_PIN.items() if applies(pin, {})}
+
+
+def closure(found: Iterable[Requirement], environment: Mapping[str, str] = MappingProxyType({})) -> set[str]:
+    """The names of all distributions that requirements lead to, as the installed ones' metadata has it.
+
+    :param environment: what is other in the Python that wants them than here, by the names of markers.
+    """
     names: set[str] = set()
     queue = [(requirement, extra) for requirement in found for extra in ("", *requirement.extras)]
     seen = set()
@@ -64,9 +82,14 @@ def closure(found: Iterable[Requirement]) -> set[str]:
             continue
         seen.add((name, extra))
         names.add(name)
-        for text in importlib.metadata.requires(name) or ():
-            needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+        try:
+            texts = importlib.metadata.requires(name) or ()
+        except importlib.metadata.PackageNotFoundError:
+            if name in PINS:
+                raise
+            continue  # only another Python wants it
+        for needed in map(Requirement, texts):
+            if applies(needed, {**environment, "extra": extra}):
                 queue += [(needed, inner) for inner in ("", *needed.extras)]
     return names
 
@@ -93,8 +116,13 @@ def test_a_dependency_has_both_bounds_and_is_pinned_within_them(name: str) -> No
 
 def test_the_pins_are_all_that_the_dependencies_lead_to_and_nothing_else() -> None:
     assert closure(RUNTIME.values()) == PINS.keys()
-    for pin in PINS.values():
+    for pin in EVERY_PIN.values():
         assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), f"{pin} pins no single release"
+
+
+def test_the_oldest_python_finds_what_only_it_needs_pinned_too() -> None:
+    pinned = {name for name, pin in EVERY_PIN.items() if applies(pin, OLDEST)}
+    assert closure(RUNTIME.values(), OLDEST) == pinned
 
 
 def test_the_installed_releases_are_the_pinned_ones() -> None:

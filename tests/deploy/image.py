@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from docker.utils.build import exclude_paths
 
 from tests.deploy import sandbox
 from tests.deploy.dockerfile import BASE_PATH, FILE, ROOT, stages
+from tests.test_frame import PINS
 
 PLACE: Final = "/opt/aiogateway"
 _ONLY_TO_BUILD: Final = ("/src", "/wheels", "/stock")
@@ -71,7 +71,7 @@ class Image:
         for name in sent():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
-        for pin in re.findall(r"^[\w.-]+(?===)", (ROOT / "requirements.txt").read_text(), re.MULTILINE):
+        for pin in PINS:
             wheel(importlib.metadata.distribution(pin), self._folders["/stock"])
         for text in (*self.builder.runs("/wheels"), *self.stage.runs("/wheels")):
             self._run(text)

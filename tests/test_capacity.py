@@ -144,6 +144,8 @@ def test_a_slow_service_shows_as_a_pool_that_is_over() -> None:
         (Demand, {"requests": math.inf}),
         (Demand, {"requests": math.nan}),
         (Demand, {"requests": 1e11}),
+        (Demand, {"requests": 1e-300}),
+        (Demand, {"events": 1e300}),
         (Demand, {"form": 0.9, "cached": 0.2}),
         (Demand, {"checked": 1.1}),
         (Demand, {"latency_ms": 1e7}),
@@ -233,8 +235,23 @@ def test_its_json_has_plan_limits_and_figures(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    "asked", [["--requests", "0"], ["--figure", "none=1"], ["--figure", "get_us=-1"], ["--form", "2"]], ids=" ".join
+    "asked",
+    [
+        ["--requests", "0"],
+        ["--requests", "1e-300"],
+        ["--figure", "none=1"],
+        ["--figure", "get_us=-1"],
+        ["--figure", "get_us=1e300"],
+        ["--form", "2"],
+    ],
+    ids=" ".join,
 )
 def test_the_command_says_what_is_wrong(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(asked) == 2
     assert capsys.readouterr().err.startswith("scripts/capacity: ")
+
+
+@pytest.mark.parametrize("asked", ["--requests 1e-9", "--gap-s 1e18", "--nic-gbit 1e-9", "--cores 1000000000000000000"])
+def test_no_number_is_a_row_of_noughts(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(asked.split()) == 0
+    assert "00000000" not in capsys.readouterr().out.replace(",", "")

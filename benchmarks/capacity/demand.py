@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from aiogateway.settings.variables import Variables
+from benchmarks.capacity import measured
 from benchmarks.capacity.measured import PUBLISHED
 
 
@@ -107,7 +108,6 @@ SHARES: Final = frozenset({"form", "cached", "encoded", "upload", "checked"})
 def _positive(given: Demand | Site, may_be_zero: set[str] | frozenset[str]) -> None:
     for each in fields(given):
         value = getattr(given, each.name)
-        if not (0 <= value < float("inf")) or (value == 0 and each.name not in may_be_zero):
-            raise ValueError(
-                f"{each.name} must be a number {'of 0 or more' if each.name in may_be_zero else 'above 0'}"
-            )
+        least = 0 if each.name in may_be_zero else measured.LEAST
+        if not least <= value <= measured.MOST:
+            raise ValueError(f"{each.name} must be a number from {least:g} to {measured.MOST:g}")

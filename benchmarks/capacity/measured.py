@@ -17,6 +17,9 @@ from benchmarks.figures import OURS
 from benchmarks.results import Ref
 
 RUNS: Final = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+# What a number that somebody gives may be: more than is real, and what is reckoned with it stays a number.
+LEAST: Final = 1e-9
+MOST: Final = 1e18
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,13 @@ def given(figures: Figures, values: Mapping[str, float]) -> dict[str, Figure]:
     """The same with some values of the user's own.
 
     :raises LookupError: there is no such figure.
-    :raises ValueError: it is below or at 0.
+    :raises ValueError: it is not from `LEAST` to `MOST`.
     """
     for name, value in values.items():
         if name not in figures:
             raise LookupError(f"no figure is called {name}; there are {', '.join(figures)}")
-        if not value > 0:
-            raise ValueError(f"{name} must be above 0")
+        if not LEAST <= value <= MOST:
+            raise ValueError(f"{name} must be a number from {LEAST:g} to {MOST:g}")
     own = {name: Figure(value, figures[name].unit, "given", "the command line") for name, value in values.items()}
     return {**figures, **own}
 

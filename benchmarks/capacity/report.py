@@ -16,6 +16,9 @@ from benchmarks.capacity.queueing import Work
 from benchmarks.capacity.scenarios import Scenario
 
 Cells = Sequence[str]
+# Beyond these a number is written with a power of ten.
+TINY: Final = 1e-6
+HUGE: Final = 1e15
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ ROWS: Final[Mapping[str, Callable[[Worked], str]]] = {
 
 
 def number(value: float) -> str:
-    """Whole with commas, or two digits that matter."""
+    """Whole with commas, or two digits that matter; with a power of ten where that would be a row of noughts."""
+    if value and not TINY <= abs(value) < HUGE:
+        return f"{value:.2g}"
     if value == round(value) or value >= 100:
         return f"{value:,.0f}"
     return f"{value:.{max(1 - math.floor(math.log10(abs(value))), 0)}f}"
@@ -111,6 +116,8 @@ def _limit(limit: Limit) -> Cells:
 
 def rounded(value: float) -> str:
     """Two digits, for what is known no better."""
+    if not TINY <= value < HUGE:
+        return f"{value:.2g}"
     places = 10 ** max(math.floor(math.log10(value)) - 1, 0)
     return f"{round(value / places) * places:,.0f}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -81,28 +82,56 @@ def the_network_is_open_where_it_must_be_and_nowhere_else(given: Manifests) -> I
     own = given.one("NetworkPolicy")["spec"]
     if {"Ingress", "Egress"} != set(own["policyTypes"]):
         yield "one direction isn't closed"
-    incoming = {
-        rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: rule["ports"]
-        for rule in own["ingress"]
-    }
-    wanted = {"ingress-nginx": given.settings.port, "monitoring": given.settings.admin_port}
-    if incoming != {name: [{"protocol": "TCP", "port": port}] for name, port in wanted.items()}:
-        yield f"others may come in by {incoming}"
-    outgoing = {port for policy in given.all("NetworkPolicy") for port in _ports(policy["spec"]["egress"])}
-    needed = {("UDP", 53), ("TCP", 53), ("TCP", 443)}
-    needed |= {("TCP", urlsplit(url).port or 0) for each in packaged().upstreams.values() for url in each.urls}
+    wanted = {("ingress-nginx", given.settings.port), ("monitoring", given.settings.admin_port)}
+    yield from _differences(
+        "in", _allowed(own["ingress"], "from"), {(_namespace(name), "TCP", port) for name, port in wanted}
+    )
+    rules = [rule for policy in given.all("NetworkPolicy") for rule in policy["spec"]["egress"]]
+    needed = {(peer, protocol, 53) for peer in (_namespace("kube-system"), NODE_DNS) for protocol in ("UDP", "TCP")}
+    needed |= {(peer, "TCP", 443) for peer in OUTSIDE}
+    upstreams = {url for each in packaged().upstreams.values() for url in each.urls}
+    needed |= {(_peer(podSelector={}), "TCP", urlsplit(url).port or 0) for url in upstreams}
     if given.settings.redis_url is not None:
-        needed.add(("TCP", urlsplit(given.settings.redis_url.get_secret_value()).port or 0))
-    if outgoing != needed:
-        yield f"the way out is too wide by {outgoing - needed} and too narrow by {needed - outgoing}"
+        port = urlsplit(given.settings.redis_url.get_secret_value()).port or 0
+        needed.add((_peer(namespaceSelector={}), "TCP", port))
+    yield from _differences("out", _allowed(rules, "to"), needed)
 
 
-def _ports(rules: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    for rule in rules:
-        for port in rule["ports"]:
-            yield from (
-                (port["protocol"], number) for number in range(port["port"], port.get("endPort", port["port"]) + 1)
-            )
+# A peer as a policy has it, a protocol, a port.
+Way = tuple[str, str, int]
+
+
+def _peer(**peer: Any) -> str:
+    return json.dumps(peer, sort_keys=True)
+
+
+def _namespace(name: str) -> str:
+    return _peer(namespaceSelector={"matchLabels": {"kubernetes.io/metadata.name": name}})
+
+
+# NodeLocal DNSCache's address, which is a node's.
+NODE_DNS: Final = _peer(ipBlock={"cidr": "169.254.20.10/32"})
+# Whatever is in no cluster: neither private (RFC 1918, RFC 4193) nor a link's own (RFC 3927, RFC 4291).
+OUTSIDE: Final = (
+    _peer(ipBlock={"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"]}),
+    _peer(ipBlock={"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]}),
+)
+
+
+def _allowed(rules: list[dict[str, Any]], side: str) -> set[Way]:
+    """Every way that rules open. One that names no peer, or no port, is for all of them: `{}`, 0."""
+    return {
+        (_peer(**peer), port.get("protocol", "TCP"), number)
+        for rule in rules
+        for peer in rule.get(side) or [{}]
+        for port in rule.get("ports") or [{}]
+        for number in range(port.get("port", 0), port.get("endPort", port.get("port", 0)) + 1)
+    }
+
+
+def _differences(which: str, found: set[Way], needed: set[Way]) -> Iterator[str]:
+    if found != needed:
+        yield f"the way {which} is too wide by {found - needed} and too narrow by {needed - found}"
 
 
 def the_autoscaler_has_what_it_scales(given: Manifests) -> Iterator[str]:

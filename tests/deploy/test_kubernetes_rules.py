@@ -109,9 +109,18 @@ FAULTS: Final[dict[str, list[tuple[str, Path, Any]]]] = {
     ],
     "the_network_is_open_where_it_must_be_and_nowhere_else": [
         ("NetworkPolicy", ("spec", "ingress", 1, "ports", 0, "port"), 8000),
+        ("NetworkPolicy", ("spec", "ingress", 0, "from", 0), {"ipBlock": {"cidr": "0.0.0.0/0"}}),
+        ("NetworkPolicy", ("spec", "ingress", 0, "from", 0, "podSelector"), {}),
+        ("NetworkPolicy", ("spec", "ingress", 1, "from"), GONE),
+        ("NetworkPolicy", ("spec", "egress", 0, "to", 0, "namespaceSelector"), {}),
+        ("NetworkPolicy", ("spec", "egress", 1, "to"), GONE),
+        ("NetworkPolicy", ("spec", "egress", 1, "to", 0), {"namespaceSelector": {}}),
+        ("NetworkPolicy", ("spec", "egress", 1, "ports"), GONE),
         ("NetworkPolicy", ("spec", "egress", 1, "ports", 0, "endPort"), 8019),
+        ("NetworkPolicy", ("spec", "egress", 2, "to", 0, "ipBlock", "except"), GONE),
         ("NetworkPolicy", ("spec", "policyTypes"), ["Ingress"]),
         ("NetworkPolicy gateway-redis", ("spec", "egress", 0, "ports", 0, "port"), 6380),
+        ("NetworkPolicy gateway-redis", ("spec", "egress", 0, "to"), []),
     ],
     "the_autoscaler_has_what_it_scales": [
         ("HorizontalPodAutoscaler", ("spec", "scaleTargetRef", "name"), "aiogateway"),

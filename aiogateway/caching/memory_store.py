@@ -5,13 +5,15 @@ Owns the answers, by key and variant. Rules:
 - What is given up when room is needed is one variant with all its bodies (`eviction`).
 - A variant weighs what the C library sets aside for its bodies, its head and its key, and `OVERHEAD` for the objects
   around them.
-- What other workers dropped or purged is forgotten before anything is found (`notices`).
+- What was dropped, by other workers too, is forgotten before anything is found (`notices`). What was purged is found no
+  more from then on, and forgotten some of it at a time: all of a full store at once would hold the loop up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiogateway import linux
@@ -23,6 +25,8 @@ from aiogateway.linux import Buffer
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
+# Variants that are held against a purge before others have their turn: about a millisecond, if all of them go.
+LOOKS: Final = 500
 # Bytes of a variant's objects, its places in dicts and queues, and its ghost: measured (`benchmarks.cache_memory`).
 OVERHEAD: Final = 1600
 # Bytes up to which Python sets memory aside itself, and those the C library adds to what it does.
@@ -51,12 +55,16 @@ class _Uri:
 
 
 class _Variant(Item):
-    """An entry and its bodies, by content coding."""
+    """An entry and its bodies, by content coding.
 
-    __slots__ = ("bodies", "entry", "uri")
+    :ivar purges: how many purges the store knew of when it was last held against them.
+    """
 
-    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, Buffer]) -> None:
+    __slots__ = ("bodies", "entry", "purges", "uri")
+
+    def __init__(self, uri: _Uri, entry: Entry, bodies: dict[str, Buffer], purges: int) -> None:
         self.uri = uri
+        self.purges = purges
         self.entry = entry
         self.bodies = bodies
         super().__init__(hash((uri.name, entry.vary, entry.source)), self.weight_with(entry, bodies), entry.until)
@@ -88,6 +96,13 @@ class MemoryStore:
         self._uris: dict[Key, _Uri] = {}
         self._by_name: dict[bytes, _Uri] = {}
         self._queues: Queues[_Variant] = Queues(max_bytes)
+        # Purges that not all variants were held against, of how many there ever were.
+        self._purges: list[Notice] = []
+        self._heard = 0
+        # URIs that are still to be held against the first of them, the next one last, and how many purges these are.
+        self._round: list[_Uri] = []
+        self._in_round = 0
+        self._sweeping = False
 
     @property
     def weight(self) -> int:
@@ -110,7 +125,7 @@ class MemoryStore:
         """See `Store`."""
         if self._notices.mark() != self._seen:
             self._heed()
-        uri = self._uris.get(key)
+        uri = self._swept(key)
         if uri is None:
             return ()
         now, found, past = self._clock(), [], []
@@ -143,7 +158,7 @@ class MemoryStore:
         if self._notices.told(since, name, key.path, entry.tags):
             return False
         uri = self._uris.get(key) or _Uri(key, name)
-        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)})
+        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)}, self._heard)
         if variant.weight > self._queues.room:
             return False
         before = self._take_out(uri, entry)
@@ -196,7 +211,7 @@ class MemoryStore:
         self._forget_all()
 
     def _variant(self, key: Key, entry: Entry) -> _Variant | None:
-        uri = self._uris.get(key)
+        uri = self._swept(key)
         if uri is not None:
             for variant in uri.variants:
                 if variant.entry.id == entry.id:
@@ -242,20 +257,55 @@ class MemoryStore:
             self._forget_all()
             return
         for notice in notices:
-            for variant in list(self._covered(notice)):
-                self._remove(variant)
+            if notice.kind != DROP:
+                self._purges.append(notice)
+                self._heard += 1
+            elif (uri := self._by_name.get(notice.what)) is not None:
+                for variant in list(uri.variants):
+                    self._remove(variant)
+        if not self._sweeping:
+            self._sweep()
 
-    def _covered(self, notice: Notice) -> Iterator[_Variant]:
-        if notice.kind == DROP:
-            uris = [self._by_name[notice.what]] if notice.what in self._by_name else []
-        else:
-            uris = list(self._uris.values())
-        for uri in uris:
-            for variant in uri.variants:
-                if notice.covers(uri.name, uri.key.path, variant.entry.tags):
-                    yield variant
+    def _swept(self, key: Key) -> _Uri | None:
+        """What is kept of a key, without what was purged."""
+        uri = self._uris.get(key)
+        if uri is not None and self._purges:
+            self._hold_against_purges(uri)
+        return uri
+
+    def _sweep(self) -> None:
+        """Forget what was purged, round by round over all that is kept; those that are told meanwhile wait their turn.
+
+        What is kept after a round began needs no place in it: it knows of that round's purges.
+        """
+        looks = LOOKS
+        while looks > 0:
+            if self._round:
+                uri = self._round.pop()
+                looks -= len(uri.variants) * len(self._purges)
+                self._hold_against_purges(uri)
+                continue
+            del self._purges[: self._in_round]
+            self._in_round = len(self._purges)
+            self._sweeping = bool(self._purges)
+            if not self._sweeping:
+                return
+            self._round = list(reversed(self._uris.values()))
+        self._sweeping = True
+        asyncio.get_running_loop().call_soon(self._sweep)
+
+    def _hold_against_purges(self, uri: _Uri) -> None:
+        for variant in list(uri.variants):
+            news = self._purges[len(self._purges) - (self._heard - variant.purges) :]
+            if any(notice.covers(uri.name, uri.key.path, variant.entry.tags) for notice in news):
+                self._remove(variant)
+            else:
+                variant.purges = self._heard
 
     def _forget_all(self) -> None:
         self._uris.clear()
         self._by_name.clear()
         self._queues = Queues(self._queues.room)
+        self._purges.clear()
+        self._round.clear()
+        self._in_round = 0

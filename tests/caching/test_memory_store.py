@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aiogateway.caching.entry import Entry, Key
-from aiogateway.caching.memory_store import MOST_VARIANTS, MemoryStore
+from aiogateway.caching.memory_store import LOOKS, MOST_VARIANTS, MemoryStore
 from aiogateway.caching.notices import LONGEST, Notices, TooLong, reaches
 from tests.caching.entries import NOW, entry_of, key_of
 from tests.clock import Clock
@@ -236,3 +237,57 @@ async def test_an_object_larger_than_the_whole_store_is_not_kept(clock: Clock, n
     store = MemoryStore(1000, 1 << 20, clock, notices)
     assert not await store.keep(key_of(), entry_of(), b"", store.mark())
     assert store.weight == 0
+
+
+@pytest.mark.parametrize("by_other", [False, True])
+@pytest.mark.parametrize("by", [{"path": "/old/*"}, {"tag": "old"}], ids=str)
+async def test_a_purge_of_many_lets_others_have_their_turn_and_gives_nothing_of_it(
+    by: dict[str, str], by_other: bool, clock: Clock, notices: Notices
+) -> None:
+    store, other = (MemoryStore(64 << 20, OBJECT, clock, notices) for _ in range(2))
+
+    async def keep(key: Key, tag: str) -> Entry:
+        entry = entry_of(f"{key.path} {tag}", body=b"x", tags=(tag,))
+        assert await store.keep(key, entry, b"x", store.mark())
+        return entry
+
+    old = [key_of(f"/old/{number}") for number in range(4 * LOOKS)]
+    entries = [await keep(key, "old") for key in old]
+    stays = await keep(key_of("/new"), "new")
+    await (other if by_other else store).purge(**by)
+    assert await store.find(key_of("/new")) == [stays]
+    assert len(store) > 3 * LOOKS
+    # The last, which the sweep has still to come to: gone at once, and what comes anew stays.
+    assert not await store.find(old[-1])
+    assert await store.body(old[-2], entries[-2]) is None
+    await store.renew(old[-2], entries[-2], entries[-2])
+    await store.keep_coded(old[-2], entries[-2], "br", b"y")
+    assert not await store.find(old[-2])
+    anew = [await keep(key, "old") for key in (old[-1], old[-3])]
+    turns = 0
+    while (left := len(store)) > 3:
+        await asyncio.sleep(0)
+        turns += 1
+        assert left - len(store) <= LOOKS and turns < 20
+    assert turns >= 3
+    assert [await store.find(key) for key in (old[-1], old[-3])] == [[entry] for entry in anew]
+    assert await store.find(key_of("/new")) == [stays]
+
+
+async def test_purges_that_come_during_one_have_their_turn(clock: Clock, notices: Notices) -> None:
+    store = MemoryStore(64 << 20, OBJECT, clock, notices)
+    keys = [key_of(f"/{number}") for number in range(3 * LOOKS)]
+    for number, key in enumerate(keys):
+        assert await store.keep(key, entry_of(f"{number}", tags=(f"t{number % 3}",)), b"", store.mark())
+    await store.purge(tag="t0")
+    await store.purge(tag="t1")
+    await store.drop(keys[2])
+    assert [bool(await store.find(key)) for key in (keys[2], *keys[-3:])] == [False, False, False, True]
+    turns = 0
+    while len(store) > LOOKS - 1:
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 20
+    assert [bool(await store.find(key)) for key in keys] == [
+        number % 3 == 2 and number != 2 for number in range(len(keys))
+    ]

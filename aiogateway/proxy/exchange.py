@@ -221,6 +221,11 @@ class Exchange:
         self._established = True
         self.bear_silence(idle)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the protocol that was switched to can't begin: the upstream is gone, and left no word of it."""
+        return self._connection.lost
+
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """The protocol was switched: another one takes over at once, until this exchange is given up.
 

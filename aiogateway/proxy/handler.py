@@ -114,6 +114,8 @@ class ProxyHandler:
         if request.connection.spoke_early:
             raise Problem("bad_request", "a client must not send frames before its handshake is answered")
         switch = check(handshake, exchange.message.headers)
+        if exchange.lost:  # later, only the socket can say so
+            raise Problem("upstream_bad_response", "the service agreed to the WebSocket, and closed the connection")
         idle = self._settings.stream_idle_timeout
         lines = [self._lines(request, exchange), *switch]
         exchange.establish(idle)

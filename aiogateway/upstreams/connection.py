@@ -225,6 +225,12 @@ class UpstreamConnection:
         if (transport := protocol.transport) is not None and not transport.is_closing():
             transport.resume_reading()
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has nothing for another protocol: its end is known, and nothing came behind the answer's head."""
+        own = self._protocol
+        return own.transport is None or (own.transport.is_closing() and not own._tail)
+
     def hand_over(self) -> tuple[asyncio.Transport, bytes]:
         """For another protocol, which takes over at once.
 

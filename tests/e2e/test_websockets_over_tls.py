@@ -15,9 +15,10 @@ import trustme
 
 from tests.programs import stand_still
 
-from .harness import Backend, Gateway, Peer, Wire, eventually, request, running, write_table
+from .harness import Backend, Gateway, Peer, Response, Wire, assert_problem, eventually, request, running, write_table
 from .harness.guards import samples
 from .harness.sockets import BINARY, FIELDS, MASK, PING, TEXT, Holding, Pair, Side, close, frame, switching
+from .harness.wire import framing_of
 
 ROUTES = """
 [[route]]
@@ -143,4 +144,39 @@ def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same
         if not early:
             wire.head()
         assert wire.body("close").data == first + last
+    eventually(partial(all_closed, secure), "no socket is open")
+
+
+def test_an_upstream_that_is_gone_with_its_101_is_a_502(
+    secure: Gateway, authority: trustme.CA, tls_backend: Backend
+) -> None:
+    """Its end is read in the same go: nobody has been promised a socket yet."""
+    begun, go_on, said = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(peer: Peer) -> None:
+        begun.set()
+        peer.wait(go_on)
+        peer.send(switching())
+        peer.end_tls()
+        said.set()
+        peer.left()
+
+    path = tls_backend.serve(answer, under="/ws")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with (
+        contextlib.closing(socket.create_connection(("127.0.0.1", secure.port), timeout=10)) as plain,
+        context.wrap_socket(plain, server_hostname="gateway.test") as sock,
+    ):
+        wire = Wire(sock)
+        sock.sendall(request("GET", path, *FIELDS))
+        assert begun.wait(5)
+        stand_still(secure.process.pid)
+        try:
+            go_on.set()
+            assert said.wait(5)
+        finally:
+            secure.process.send_signal(signal.SIGCONT)
+        head = wire.head()
+        assert_problem(Response((), head, wire.body(*framing_of(head))), "upstream_bad_response")
     eventually(partial(all_closed, secure), "no socket is open")

@@ -5,13 +5,12 @@ Owns the answers, by key and variant. Rules:
 - What is given up when room is needed is one variant with all its bodies (`eviction`).
 - A variant weighs what the C library sets aside for its bodies, its head and its key, and `OVERHEAD` for the objects
   around them.
-- What was dropped, by other workers too, is forgotten before anything is found (`notices`). What was purged is found no
-  more from then on, and forgotten some of it at a time: all of a full store at once would hold the loop up.
+- What was dropped, by other workers too, is forgotten before anything is found (`notices`), what was purged is found no
+  more (`purges`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,14 +18,13 @@ from typing import Final
 from aiogateway import linux
 from aiogateway.caching.entry import Entry, Key
 from aiogateway.caching.eviction import Item, Queues
-from aiogateway.caching.notices import DROP, Notice, Notices, name_of
+from aiogateway.caching.notices import DROP, Notices, name_of
+from aiogateway.caching.purges import Purges
 from aiogateway.compression import IDENTITY
 from aiogateway.linux import Buffer
 
 # Variants of one key: the oldest goes for a new one.
 MOST_VARIANTS: Final = 32
-# Variants that are held against a purge before others have their turn: about a millisecond, if all of them go.
-LOOKS: Final = 500
 # Bytes of a variant's objects, its places in dicts and queues, and its ghost: measured (`benchmarks.cache_memory`).
 OVERHEAD: Final = 1600
 # Bytes up to which Python sets memory aside itself, and those the C library adds to what it does.
@@ -96,13 +94,7 @@ class MemoryStore:
         self._uris: dict[Key, _Uri] = {}
         self._by_name: dict[bytes, _Uri] = {}
         self._queues: Queues[_Variant] = Queues(max_bytes)
-        # Purges that not all variants were held against, of how many there ever were.
-        self._purges: list[Notice] = []
-        self._heard = 0
-        # URIs that are still to be held against the first of them, the next one last, and how many purges these are.
-        self._round: list[_Uri] = []
-        self._in_round = 0
-        self._sweeping = False
+        self._purges = Purges(lambda: list(self._uris.values()), self._hold_against_purges)
 
     @property
     def weight(self) -> int:
@@ -158,7 +150,7 @@ class MemoryStore:
         if self._notices.told(since, name, key.path, entry.tags):
             return False
         uri = self._uris.get(key) or _Uri(key, name)
-        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)}, self._heard)
+        variant = _Variant(uri, entry, {IDENTITY: linux.apart(body)}, self._purges.heard)
         if variant.weight > self._queues.room:
             return False
         before = self._take_out(uri, entry)
@@ -257,14 +249,10 @@ class MemoryStore:
             self._forget_all()
             return
         for notice in notices:
-            if notice.kind != DROP:
-                self._purges.append(notice)
-                self._heard += 1
-            elif (uri := self._by_name.get(notice.what)) is not None:
+            if notice.kind == DROP and (uri := self._by_name.get(notice.what)) is not None:
                 for variant in list(uri.variants):
                     self._remove(variant)
-        if not self._sweeping:
-            self._sweep()
+        self._purges.hear([notice for notice in notices if notice.kind != DROP])
 
     def _swept(self, key: Key) -> _Uri | None:
         """What is kept of a key, without what was purged."""
@@ -273,39 +261,19 @@ class MemoryStore:
             self._hold_against_purges(uri)
         return uri
 
-    def _sweep(self) -> None:
-        """Forget what was purged, round by round over all that is kept; those that are told meanwhile wait their turn.
-
-        What is kept after a round began needs no place in it: it knows of that round's purges.
-        """
-        looks = LOOKS
-        while looks > 0:
-            if self._round:
-                uri = self._round.pop()
-                looks -= len(uri.variants) * len(self._purges)
-                self._hold_against_purges(uri)
-                continue
-            del self._purges[: self._in_round]
-            self._in_round = len(self._purges)
-            self._sweeping = bool(self._purges)
-            if not self._sweeping:
-                return
-            self._round = list(reversed(self._uris.values()))
-        self._sweeping = True
-        asyncio.get_running_loop().call_soon(self._sweep)
-
-    def _hold_against_purges(self, uri: _Uri) -> None:
+    def _hold_against_purges(self, uri: _Uri) -> int:
+        looks, heard = 0, self._purges.heard
         for variant in list(uri.variants):
-            news = self._purges[len(self._purges) - (self._heard - variant.purges) :]
-            if any(notice.covers(uri.name, uri.key.path, variant.entry.tags) for notice in news):
+            purges = self._purges.since(variant.purges)
+            looks += max(len(purges), 1)
+            if any(notice.covers(uri.name, uri.key.path, variant.entry.tags) for notice in purges):
                 self._remove(variant)
             else:
-                variant.purges = self._heard
+                variant.purges = heard
+        return looks
 
     def _forget_all(self) -> None:
         self._uris.clear()
         self._by_name.clear()
         self._queues = Queues(self._queues.room)
-        self._purges.clear()
-        self._round.clear()
-        self._in_round = 0
+        self._purges.forget()

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aiogateway.caching.entry import Entry, Key
-from aiogateway.caching.memory_store import LOOKS, MOST_VARIANTS, MemoryStore
+from aiogateway.caching.memory_store import MOST_VARIANTS, MemoryStore
 from aiogateway.caching.notices import LONGEST, Notices, TooLong, reaches
+from aiogateway.caching.purges import LOOKS
 from tests.caching.entries import NOW, entry_of, key_of
 from tests.clock import Clock
 

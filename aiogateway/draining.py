@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -80,11 +80,11 @@ class Listener:
         if self._listening is not None:
             self._listening.close()
 
-    def stop(self) -> asyncio.Future[list[object]]:
+    def stop(self) -> asyncio.Task[None]:
         """Accept no more but those that had connected: the kernel would reset them. Ends when they are accepted."""
         queue = self._socket.dup()
         self.close()
-        return _take_queued(queue, self._take)
+        return asyncio.create_task(_all_of([asyncio.create_task(self._take(sock)) for sock in _queued(queue)]))
 
     async def _take(self, sock: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(
@@ -92,18 +92,19 @@ class Listener:
         )
 
 
-def _take_queued(
-    listener: socket.socket, take: Callable[[socket.socket], Awaitable[object]]
-) -> asyncio.Future[list[object]]:
+def _queued(listener: socket.socket) -> Iterator[socket.socket]:
+    """Connections that nobody accepted yet."""
     with contextlib.closing(listener):
         listener.setblocking(False)
-        taken = []
         with contextlib.suppress(OSError):  # the queue is empty, or descriptors are short
             while True:
                 sock = listener.accept()[0]
                 sock.setblocking(False)
-                taken.append(asyncio.ensure_future(take(sock)))
-    return asyncio.gather(*taken, return_exceptions=True)  # a client that leaves again is nobody's fault
+                yield sock
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)  # a client that leaves again is nobody's fault
 
 
 async def drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:

@@ -18,7 +18,10 @@ MAX_HOPS = 100
 
 
 def parse(text: str) -> Address | None:
-    """An address as proxies write it: bare, with a port, in brackets, IPv4 mapped into IPv6; None for anything else."""
+    """An address as proxies write it: bare, with a port, in brackets, IPv4 mapped into IPv6; None for anything else.
+
+    Without the zone that IPv6 may have: it says nothing elsewhere (RFC 4007 section 6), and may be any text at all.
+    """
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -28,7 +31,9 @@ def parse(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
 
 
 def is_trusted(address: Address | None, trusted: Iterable[Network]) -> bool:

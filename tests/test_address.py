@@ -26,6 +26,8 @@ TRUSTED: Sequence[Network] = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
         ('"[2001:db8::1]:4711"', "2001:db8::1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("fe80::1%any text, eyJ a@b.example", "fe80::1"),
         ("", None),
         ("unknown", None),
         ("_hidden", None),

@@ -52,7 +52,7 @@ def is_not_modified(headers: Headers, entry: Entry) -> bool:
         return tags == ["*"] or (bool(entry.etag) and any(weakly_equal(tag, entry.etag) for tag in tags))
     if IF_MODIFIED_SINCE not in headers or entry.status != 200:
         return False
-    since = http_date(headers[IF_MODIFIED_SINCE])
+    since = http_date(", ".join(headers.getall(IF_MODIFIED_SINCE)))  # of several none counts (section 13.1.3)
     if since is None:
         return False
     modified = http_date(entry.modified)

@@ -40,6 +40,7 @@ EARLIER, LATER = "Sun, 06 Nov 1994 07:49:37 GMT", "Sun, 06 Nov 1994 09:49:37 GMT
         ("", (f"If-Modified-Since: {EARLIER}",), True),
         ("", ("If-Modified-Since: Sun, 06 Nov 1994 07:49:36 GMT",), False),
         ("", ("If-Modified-Since: broken",), False),
+        ("", (f"If-Modified-Since: {LATER}", f"If-Modified-Since: {LATER}"), False),
         ("", (), False),
     ],
 )

@@ -154,6 +154,7 @@ def preflights(inner: Handler, table: Table, origins: Iterable[str]) -> Handler:
         # A path without a route takes every method, so that a script can read the 404.
         methods: Collection[str] = METHOD_ORDER
         if endpoint is not None:
+            request.record.route = endpoint.pattern
             # A browser remembers the answer for all methods in it: those of a stricter policy are not for strangers.
             listed_origin = request.head.origin in listed
             methods = [

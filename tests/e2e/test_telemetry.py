@@ -77,6 +77,14 @@ def value(found: Samples, name: str, **labels: str) -> float:
         (request("TRACE", "/a/x"), {"http_route": "/a/{name}", "error_type": "method_not_allowed"}),
         (request("PROPFIND", "/a/x"), {"http_request_method": "_OTHER", "error_type": "method_not_allowed"}),
         (request("GET", "/gone/x"), {"http_route": "/gone/{rest:path}", "error_type": "upstream_unreachable"}),
+        (
+            request("OPTIONS", "/a/x", "Origin: http://localhost:3000", "Access-Control-Request-Method: GET"),
+            {"http_route": "/a/{name}", "http_request_method": "OPTIONS", "http_response_status_code": "200"},
+        ),
+        (
+            request("OPTIONS", "/a/x", "Origin: http://stranger.example", "Access-Control-Request-Method: GET"),
+            {"http_route": "/a/{name}", "http_request_method": "OPTIONS", "error_type": "forbidden"},
+        ),
         (b"GET / HTTP/1.1\r\nbad head\r\n\r\n", {"http_route": "unmatched", "error_type": "bad_request"}),
         (request("GET", "/healthz"), {"http_route": "/healthz", "http_response_status_code": "200"}),
     ],

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from aiogateway.errors import title_of
 from aiogateway.history import INTERVAL, History
 from aiogateway.metrics import Metrics, families
-from aiogateway.proxy.record import CLIENT_CLOSED, Record
+from aiogateway.proxy.record import CLIENT_CLOSED, Record, is_failure
 from aiogateway.proxy.request import Request
 
 Observe = Callable[[float], None]
@@ -44,16 +44,16 @@ def status_label(status: int) -> str:
     return STATUSES.get(status) or f"{status // 100}xx"
 
 
-def error_type(record: Record) -> str:
+def error_type(status: int, code: str) -> str:
     """The code of what went wrong, or the status of an upstream's own error; empty for neither."""
-    return record.code or (status_label(record.status) if record.status >= 500 else "")
+    return code or (status_label(status) if status >= 500 else "")
 
 
 def phase_of(record: Record) -> str:
     """How far a request had come when its client left."""
     if record.status:
         return "response"
-    return "waiting" if record.asked else "request"
+    return "waiting" if record.asked or record.awaiting else "request"
 
 
 class Telemetry:
@@ -99,7 +99,7 @@ class Telemetry:
         self._request_sizes(record.bytes_in)
         self._response_sizes(record.bytes_out)
         if record.attempts:
-            self._count_upstream(record, failed=failed)
+            self._count_upstream(record)
         if code == CLIENT_CLOSED:
             self._metrics.count(families.ABORTS, phase_of(record)).events += 1
         elif failed:
@@ -113,7 +113,7 @@ class Telemetry:
         """Take note of what an upstream was asked when no client waits for it."""
         if record.attempts:
             record.ended = time.monotonic()
-            self._count_upstream(record, failed=record.failed())
+            self._count_upstream(record)
 
     def advance(self, now: float) -> None:
         """:param now: wall time in seconds."""
@@ -121,27 +121,28 @@ class Telemetry:
         for history in self.histories.values():
             history.advance(number)
 
-    def _count_upstream(self, record: Record, *, failed: bool) -> None:
-        name = record.upstream
+    def _count_upstream(self, record: Record) -> None:
+        name, (status, code) = record.upstream, record.of_upstream()
         self._queues[name](record.pool)
         if record.asked:
             if not record.released:
                 record.released = record.ended
-            key = name, record.status, record.code
+            key = name, status, code
             observe = self._asked.get(key)
             if observe is None:
-                status = status_label(record.status) if record.headed and record.status else ""
-                observe = self._metrics.tally(families.CLIENT_DURATION, name, status, error_type(record)).observe
+                label = status_label(status) if record.headed and status else ""
+                observe = self._metrics.tally(families.CLIENT_DURATION, name, label, error_type(status, code)).observe
                 self._asked[key] = observe
             observe(record.released - record.asked)
             if record.headed:
                 self._overheads(record.overhead())
-        self.histories[name].now.add(failed, record.ttfb(), record.pool)
+        self.histories[name].now.add(is_failure(status, code), record.ttfb(), record.pool)
 
     def _series(self, key: tuple[str, str, int, str], record: Record) -> Observe:
         """The series of a method, route, status and code."""
-        method, route, status, _ = key
-        tally = self._metrics.tally(families.SERVER_DURATION, method, route, status_label(status), error_type(record))
+        method, route, status, code = key
+        error = error_type(record.status, code)
+        tally = self._metrics.tally(families.SERVER_DURATION, method, route, status_label(status), error)
         self._served[key] = tally.observe
         return tally.observe
 

@@ -195,6 +195,8 @@ class Cache:
         try:
             outcome = await flight.outcome()
         except BaseException:
+            asked = flight.inquiry.record
+            request.record.upstream, request.record.awaiting = asked.upstream, bool(asked.asked)
             if leading:
                 flight.abandon()
             flight.leave()
@@ -262,7 +264,7 @@ class Cache:
             raise outcome.problem
         if code not in ERRORS:
             self._passing.note(visit.key, authorized=visit.asked.authorized)
-        response = outcome.response
+        response, visit.request.record.code = outcome.response, outcome.code
         if visit.asking.plain:
             response = encoded(response, visit.request, self._compression, told=True)
         response.lines.append(status.forward_line(visit.reason, response.status))

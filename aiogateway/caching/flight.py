@@ -57,9 +57,13 @@ class Shared(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """An answer for the client that asked first."""
+    """An answer for the client that asked first.
+
+    :ivar code: what went wrong, where it tells of that.
+    """
 
     response: Response
+    code: str
 
 
 class Failed(NamedTuple):

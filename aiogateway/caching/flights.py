@@ -113,7 +113,7 @@ class Flights:
             response = await self._answer(flight, asking)
             flight.inquiry.record.status = 304 if response is None else response.status
         except Problem as problem:
-            flight.inquiry.record.code = problem.code
+            flight.inquiry.record.status, flight.inquiry.record.code = problem.status, problem.code
             flight.settle(Failed(problem))
             return
         finally:
@@ -124,7 +124,7 @@ class Flights:
         with abandoning(response):
             head = self._for_many(response, flight.asked, asking, self._clock())
         if head is None or not isinstance(response, UpstreamAnswer):
-            flight.settle(Alone(response))
+            flight.settle(Alone(response, flight.inquiry.record.code))
             if flight.inquiry.heard is None:
                 response.abandon()
             return

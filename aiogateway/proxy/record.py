@@ -41,6 +41,11 @@ RETRIES_USED_UP: Final = "URX"
 BY_UPSTREAM: Final = frozenset({"upstream_bad_response", "upstream_error", "upstream_tls", "upstream_unreachable"})
 
 
+def is_failure(status: int, code: str) -> bool:
+    """Whether the upstream failed, or the gateway did: neither refusals nor clients that left."""
+    return status >= 500 or code in ("upstream_bad_response", "upstream_timeout")
+
+
 class Record:
     """:param started: when the request's head was parsed.
 
@@ -51,6 +56,8 @@ class Record:
     :ivar upstream: the upstream's name; empty when nothing was to go there.
     :ivar destination: the destination tried last, as it is shown.
     :ivar attempts: how often a destination was tried.
+    :ivar answered: status and code of what came of it, where the cache decides what the client gets.
+    :ivar awaiting: whether the client left while the upstream was asked for it under another's name.
     :ivar auth: seconds spent on the token.
     :ivar limit: seconds spent on rate limits.
     :ivar receiving: seconds spent waiting for the client's body.
@@ -70,9 +77,11 @@ class Record:
     """
 
     __slots__ = (
+        "answered",
         "asked",
         "attempts",
         "auth",
+        "awaiting",
         "bytes_in",
         "bytes_out",
         "cache",
@@ -105,6 +114,8 @@ class Record:
         self.upstream = ""
         self.destination = ""
         self.attempts = 0
+        self.answered: tuple[int, str] | None = None
+        self.awaiting = False
         self.auth = 0.0
         self.limit = 0.0
         self.receiving = 0.0
@@ -126,6 +137,14 @@ class Record:
         """Take over what is known of an upstream that was asked for this request under another's name."""
         for name in _OF_UPSTREAM:
             setattr(self, name, getattr(other, name))
+        self.answered = other.status, other.code
+
+    def of_upstream(self) -> tuple[int, str]:
+        """The status and the code that count for the upstream, whatever the client got."""
+        if self.answered is None:
+            return self.status, self.code
+        status, code = self.answered
+        return status, code or self.code
 
     def ended_by(self) -> str:
         """Who decided that the request is over, and how: `client`, `gateway` or `upstream`."""
@@ -140,8 +159,8 @@ class Record:
         return self.status or 499
 
     def failed(self) -> bool:
-        """Whether the upstream failed, or the gateway did: neither refusals nor clients that left."""
-        return self.status >= 500 or self.code in ("upstream_bad_response", "upstream_timeout")
+        """As `is_failure`."""
+        return is_failure(self.status, self.code)
 
     def overhead(self) -> float:
         """Seconds that were the gateway's own: all less the upstream's and the client's. Only for what was answered."""

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from aiogateway import __version__
 from aiogateway.errors import CODES, UPSTREAM
-from aiogateway.proxy.record import UNMATCHED, Record
+from aiogateway.proxy.record import UNMATCHED
 from aiogateway.spans.finished import Finished, spans_in
 
 Attributes = dict[str, str | int | float]
@@ -96,8 +96,10 @@ def _client(finished: Finished, server: SpanContext, resource: Resource) -> Read
     record = finished.record
     method = _method(finished)
     url = urlsplit(record.destination)
-    status = _upstream_status(record)
-    error = record.code if record.code in CODES and CODES[record.code].origin == UPSTREAM else ""
+    status, code = record.of_upstream()
+    if not record.headed or code not in ("", "upstream_error", "client_closed"):  # the gateway answered for it
+        status = 0
+    error = code if code in CODES and CODES[code].origin == UPSTREAM else ""
     attributes: Attributes = {
         "http.request.method": method,
         "http.request.resend_count": record.attempts - 1,
@@ -136,11 +138,6 @@ def _method(finished: Finished) -> str:
 def _named(method: str) -> str:
     """The method in a span's name."""
     return "HTTP" if method == OTHER_METHOD else method
-
-
-def _upstream_status(record: Record) -> int:
-    """The status that the upstream answered with; 0 when it didn't, or when the gateway answered for it."""
-    return record.status if record.headed and record.code in ("", "upstream_error", "client_closed") else 0
 
 
 def _wall(finished: Finished, moment: float) -> int:

@@ -39,6 +39,9 @@ path = "/b/{{rest:path}}"
 [[route]]
 path = "/gone/{{rest:path}}"
 upstream = "gone"
+[[route]]
+path = "/kept/{{rest:path}}"
+cache = true
 """
 
 
@@ -120,12 +123,13 @@ def test_a_duration_ends_with_the_body(watched: Gateway, backend: Backend) -> No
     assert value(after, "gateway_client_aborts_total", phase="response") == 1
 
 
-def test_clients_that_leave_are_counted_by_how_far_they_came(watched: Gateway, backend: Backend) -> None:
+@pytest.mark.parametrize("under", ["/b", "/kept"])
+def test_clients_that_leave_are_counted_by_how_far_they_came(watched: Gateway, backend: Backend, under: str) -> None:
     def silent(peer: Peer) -> None:
         peer.left()
         peer.close()
 
-    path = backend.serve(silent)
+    path = backend.serve(silent, under)
 
     def aborts() -> dict[str, float]:
         return {
@@ -160,6 +164,49 @@ def test_an_upstream_that_breaks_off_is_told_apart(watched: Gateway, backend: Ba
     labels = {"error_type": "upstream_bad_response", "http_response_status_code": "200"}
     eventually(lambda: value(samples(watched), DURATION, **labels) == 1, "the broken answer is counted")
     assert value(samples(watched), "http_client_request_duration_seconds_count", upstream="b", **labels) == 1
+
+
+RENEWED = b'HTTP/1.1 304 Said\r\nETag: "a"\r\n\r\n'
+BAD = reply(503, b"bad", kind="text/plain")
+
+
+@pytest.mark.parametrize(
+    ("second", "fields", "served", "asked"),
+    [
+        (BAD, (), ("200", ""), ("503", "upstream_error")),
+        (RENEWED, (), ("200", ""), ("304", "")),
+        (RENEWED, ('If-None-Match: "a"',), ("304", ""), ("304", "")),
+        (reply(200, b"new"), (), ("200", ""), ("200", "")),
+        (BAD, ("Cache-Control: no-cache",), ("503", "upstream_error"), ("503", "upstream_error")),
+        (b"HTTP/1.1 999999 Said\r\n\r\n", (), ("200", ""), ("", "upstream_bad_response")),
+    ],
+)
+def test_what_the_cache_asked_for_counts_as_the_upstream_answered_it(
+    watched: Gateway,
+    backend: Backend,
+    second: bytes,
+    fields: tuple[str, ...],
+    served: tuple[str, str],
+    asked: tuple[str, str],
+) -> None:
+    good = reply(200, b"good", "Cache-Control: max-age=0, stale-if-error=60", 'ETag: "a"')
+    answers = iter([good, second])
+    path = backend.serve(lambda peer: peer.send(next(answers)), "/kept")
+
+    def counted() -> list[float]:
+        found = samples(watched)
+        return [
+            value(found, name, http_response_status_code=status, error_type=error, **labels)
+            for name, labels, (status, error) in (
+                (DURATION, {"http_route": "/kept/{rest:path}"}, served),
+                ("http_client_request_duration_seconds_count", {"upstream": "b"}, asked),
+            )
+        ]
+
+    assert watched.get(path).data == b"good"
+    before = counted()
+    assert str(watched.get(path, *fields).status) == served[0]
+    eventually(lambda: counted() == [number + 1 for number in before], "each side is counted for itself")
 
 
 def test_sizes_and_the_upstreams_side_are_counted(watched: Gateway, backend: Backend) -> None:
@@ -200,7 +247,8 @@ def test_random_paths_methods_and_fields_make_a_bounded_number_of_series(watched
     storm(300)
     known = samples(watched)
     routes = {labels["http_route"] for labels, _ in known[DURATION]}
-    assert routes <= {"/a/{name}", "/b/{rest:path}", "/gone/{rest:path}", "unmatched", "/healthz", "/readyz"}
+    own = {"/healthz", "/readyz"}
+    assert routes <= {"/a/{name}", "/b/{rest:path}", "/gone/{rest:path}", "/kept/{rest:path}", "unmatched"} | own
     assert storm(600) == sum(map(len, known.values())), "more of the same makes no more series"
 
 

@@ -11,7 +11,10 @@ from aiogateway.caching.cache import Cache
 from aiogateway.caching.notices import TooLong
 from aiogateway.errors import Problem
 
-WANTED = "give a path (/v2/plans, or /v2/legal/* for all that begins so) or a tag, and not both"
+WANTED = (
+    "give a path without a query (/v2/plans, or /v2/legal/* for all that begins so; every query of it is purged) "
+    "or a tag, and not both"
+)
 
 
 class Purged(Protocol):
@@ -34,7 +37,7 @@ def pattern_of(request: web.Request) -> dict[str, str]:
     if len(wanted) != 1 or wanted[0][0] not in ("path", "tag") or not wanted[0][1]:
         raise Problem("bad_request", WANTED)
     ((name, value),) = wanted
-    if name == "path" and not value.startswith("/"):
+    if name == "path" and (not value.startswith("/") or "?" in value):  # what is stored has no such path
         raise Problem("bad_request", WANTED)
     return {name: value}
 

@@ -111,6 +111,8 @@ def test_an_answer_asked_for_before_a_purge_is_not_stored_after_it(gateway: Gate
         ("?path=/a&tag=b", {}, 400),
         ("?path=", {}, 400),
         ("?path=a", {}, 400),
+        ("?path=/a?b=c", {}, 400),
+        ("?path=/a%3Fb=c", {}, 400),
         ("?tags=a", {}, 400),
         ("?path=/" + "x" * 1000, {}, 400),
         ("?path=/a", {"Sec_Fetch_Site": "cross-site"}, 403),

@@ -11,11 +11,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from aiogateway.address import parse
 from aiogateway.admin.docs import add_docs
 from aiogateway.admin.pages import add_dashboard
 from aiogateway.admin.purging import add_purge
-from aiogateway.admin.views import add_views
+from aiogateway.admin.views import add_views, refusal
 from aiogateway.app import Gateway
+from aiogateway.errors import Problem
 
 # Orchestrators ask these, and have no token.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
@@ -33,6 +35,35 @@ def wanting(token: str) -> Middleware:
         return web.json_response({"status": "unauthenticated"}, status=401, headers={"WWW-Authenticate": challenge})
 
     return check
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a `Host` field can't name a site of somebody else's: an address, `localhost`, a name without a dot."""
+    name = host.strip().rpartition(":")[0] or host.strip()
+    name = name.lower().removesuffix(".")
+    return parse(host) is not None or "." not in name or name.endswith(".localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener at this host is for its own machine only."""
+    address = parse(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+@web.middleware
+async def for_this_machine(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Without a token, loopback is what keeps others out, and a browser here can be led to it.
+
+    A page may have its site's name looked up again, as an address of this machine, and then read what is here as its
+    own (DNS rebinding). The browser goes on saying that name, and every browser says which codings it takes: no page
+    can have that left out.
+    """
+    by_browser = "Accept-Encoding" in request.headers
+    if request.path in OPEN or not by_browser or is_local_name(request.headers.get("Host", "")):
+        return await handler(request)
+    return refusal(Problem("forbidden", "ask by an address or localhost; for other names set GATEWAY_ADMIN_TOKEN"))
 
 
 def given(authorization: str) -> bytes:
@@ -68,7 +99,10 @@ def admin_app(gateway: Gateway) -> web.Application:
     async def name_no_version(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "aiogateway"
 
-    app = web.Application(middlewares=[] if token is None else [wanting(token.get_secret_value())])
+    guards = [] if token is None else [wanting(token.get_secret_value())]
+    if token is None and is_loopback(gateway.settings.admin_host):
+        guards = [for_this_machine]
+    app = web.Application(middlewares=guards)
     app.on_response_prepare.append(name_no_version)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)

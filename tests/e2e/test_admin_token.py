@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from aiogateway.admin.app import is_loopback
+
 from .harness import Gateway, running
 from .harness.client import Client
 from .harness.gateway import request
@@ -22,6 +24,39 @@ def basic(password: str) -> str:
 def closed() -> Iterator[Gateway]:
     with running(None, GATEWAY_ADMIN_TOKEN=TOKEN) as gateway:
         yield gateway
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "status"),
+    [
+        ("127.0.0.1:9000", "/metrics", 200),
+        ("[::1]:9000", "/admin/config", 200),
+        ("localhost", "/", 200),
+        ("LOCALHOST.:9000", "/metrics", 200),
+        ("gateway.localhost:9000", "/metrics", 200),
+        ("gateway:9000", "/metrics", 200),
+        ("rebound.example:9000", "/metrics", 403),
+        ("rebound.example.", "/", 403),
+        ("127.0.0.1.rebound.example:9000", "/admin/config", 403),
+        ("rebound.example", "/nothing", 403),
+        ("rebound.example", "/healthz", 200),
+        ("rebound.example", "/readyz", 200),
+    ],
+)
+def test_without_a_token_nothing_is_told_to_a_page_whose_name_leads_to_this_machine(
+    gateway: Gateway, host: str, path: str, status: int
+) -> None:
+    with Client(gateway.admin_port) as client:
+        answer = client.ask(request("GET", path, f"Host: {host}", "Accept-Encoding: gzip, deflate"))
+    assert answer.status == status
+    if status == 403:
+        assert answer.json()["code"] == "forbidden"
+
+
+def test_a_token_is_enough_by_any_name(closed: Gateway) -> None:
+    with Client(closed.admin_port) as client:
+        fields = "Host: admin.example", "Accept-Encoding: gzip", f"Authorization: Bearer {TOKEN}"
+        assert client.ask(request("GET", "/metrics", *fields)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -48,3 +83,20 @@ def test_the_admin_listener_wants_its_token(closed: Gateway, path: str, authoriz
     assert answer.status == status
     assert (answer.value("WWW-Authenticate") is not None) == (status == 401)
     assert TOKEN not in closed.output
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.5", False),
+        ("gateway.example", False),
+    ],
+)
+def test_a_listener_for_other_machines_takes_any_name(host: str, own: bool) -> None:
+    assert is_loopback(host) is own

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable
 from typing import cast
 
@@ -141,7 +142,28 @@ class UpstreamProtocol(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         payload = self._payload
-        if (exc is not None or self.reset) and payload is not None and not payload.is_eof():
-            # aiohttp takes a reset for the end of a body that ends with its connection.
-            set_exception(payload, aiohttp.ClientPayloadError("the connection was reset"), exc or _EXC_SENTINEL)
+        if (
+            payload is not None
+            and not payload.is_eof()
+            and (exc is not None or self.reset or is_unfinished(self.transport))
+        ):
+            # aiohttp takes a reset, or TLS cut off, for the end of a body that ends with its connection.
+            set_exception(payload, aiohttp.ClientPayloadError("the connection broke off"), exc or _EXC_SENTINEL)
         super().connection_lost(exc)
+
+
+def is_unfinished(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether a lost connection has TLS that was not said to end.
+
+    Whoever stands on the way can end the TCP beneath it: only a closure alert says that all came (RFC 9112, 9.8).
+    """
+    tls = None if transport is None else transport.get_extra_info("ssl_object")
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True

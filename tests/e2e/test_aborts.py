@@ -172,6 +172,28 @@ def test_an_upstream_that_dies_mid_body_cuts_the_client_off(
     assert gateway.get(backend.serve(reply(200, b"ok"))).data == b"ok"
 
 
+@pytest.mark.parametrize("said", [False, True], ids=["cut off", "said to end"])
+def test_a_body_that_ends_with_its_connection_is_whole_only_if_tls_says_so(
+    gateway: Gateway, tls_backend: Backend, said: bool
+) -> None:
+    """Whoever stands between us and the service can end the TCP beneath it (RFC 9112 section 9.8)."""
+    head_read = threading.Event()
+
+    def ending(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        peer.wait(head_read)
+        if said:
+            peer.end_tls()
+        peer.close()
+
+    with gateway.client() as client:
+        client.send(request("GET", tls_backend.serve(ending, "/trusted")))
+        head = client.head()
+        head_read.set()
+        body = client.body_of(head)
+        assert (body.complete, body.data) == (said, b"hello")
+
+
 @pytest.mark.parametrize(("rest", "die"), DEATHS.values(), ids=DEATHS)
 def test_an_upstream_that_dies_at_once_never_makes_a_whole_answer(
     gateway: Gateway, backend: Backend, rest: bytes, die: Callable[[Peer], None]

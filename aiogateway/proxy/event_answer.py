@@ -62,8 +62,12 @@ class EventAnswer(UpstreamAnswer):
             self._look_after(self._keepalive)
         try:
             chunk = exchange.at_hand() or await self._next(exchange)
-            if request.record.bytes_out and chunk.startswith(BYTE_ORDER_MARK):  # behind a comment it is no mark
-                chunk = chunk[len(BYTE_ORDER_MARK) :] or await self._next(exchange)
+            if request.record.bytes_out:  # behind a comment it is no mark, and it may come in pieces
+                while chunk and chunk != BYTE_ORDER_MARK and BYTE_ORDER_MARK.startswith(chunk):
+                    if not (following := await self._next(exchange)):
+                        break
+                    chunk += following
+                chunk = chunk.removeprefix(BYTE_ORDER_MARK) or await self._next(exchange)
             while chunk:
                 end = events.end_in(chunk) if self._ending is not None else 0
                 self._give(request, chunk[:end] if end else chunk)

@@ -15,11 +15,13 @@ import binascii
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
 
 MAX_TOKEN: Final = 16 * 1024
+# Levels of arrays and objects in a header or in claims.
+DEEPEST: Final = 100
 
 # Reason -> what the client is told, fit for an `error_description` (RFC 6750 section 3).
 REASONS: Final[Mapping[str, str]] = {
@@ -222,9 +224,23 @@ def _object(data: bytes, reason: str) -> dict[str, Any]:
         found = _json.decode(data.decode())
     except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of thousands of digits, nested too deeply
         raise Refused(reason) from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or _is_deep(found):
         raise Refused(reason)
     return found
+
+
+def _is_deep(value: object) -> bool:
+    """Whether arrays and objects are nested in more than `DEEPEST` levels: Python's own limit differs by version."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _time(value: object) -> float:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiogateway.tokens.claims import MAX_TOKEN, REASONS, Refused, bearer_token, identity_of, taken_apart
+from aiogateway.tokens.claims import DEEPEST, MAX_TOKEN, REASONS, Refused, bearer_token, identity_of, taken_apart
 from tests.tokens.signing import AUDIENCE, CLAIMS, ISSUER, NOW, encoded, rules
 
 
@@ -296,6 +296,7 @@ def test_an_audience_that_is_asked_for_must_be_among_the_tokens(claims: dict[str
         b'{"sub":"u","exp":1e999}',
         b'{"sub":"u","exp":9e9,"x":' + b"1" * 5000 + b"}",
         b'{"sub":"u","exp":9e9,"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"sub":"u","exp":9e9,"x":' + b"[" * DEEPEST + b"]" * DEEPEST + b"}",
         b'{"x":' * 10_000,
         b'{"sub":"u\xff","exp":9e9}',
         b'{"sub":"u","exp":9e9}\x00',
@@ -323,6 +324,11 @@ def test_an_identity_has_the_lines_for_an_upstream(
     identity = identity_of(json.dumps({**CLAIMS, **claims}).encode(), rules(), NOW)
     assert (identity.user, identity.roles, identity.lines) == (user, roles, lines)
     assert identity.until == CLAIMS["exp"] + 30
+
+
+def test_claims_may_be_nested_as_deep_as_is_allowed() -> None:
+    deep = b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1)
+    assert identity_of(b'{"sub":"u","exp":9e9,"x":%b}' % deep, rules(), NOW).user == "u"
 
 
 def test_user_and_roles_come_from_the_claims_that_are_configured() -> None:

@@ -105,29 +105,30 @@ MANY = frame(PING) * 9000
 LAST_WORDS = {"with its 101": (b"", MANY + close(4401, "no")), "later": (MANY, close(4401, "no"))}
 
 
-@pytest.mark.parametrize(("first", "last"), LAST_WORDS.values(), ids=LAST_WORDS)
-def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same_go(
-    secure: Gateway, authority: trustme.CA, tls_backend: Backend, first: bytes, last: bytes
-) -> None:
-    """A close of TLS is data to the kernel: the gateway stands still until it stands behind the frames."""
+@contextlib.contextmanager
+def read_in_one_go(
+    secure: Gateway, authority: trustme.CA, backend: Backend, early: bytes, late: bytes
+) -> Iterator[Wire]:
+    """A client's end once its upstream has sent what is late, and its end with it. An early head is read by then.
+
+    A close of TLS is data to the kernel: the gateway stands still until it stands behind the rest.
+    """
     begun, go_on, said = threading.Event(), threading.Event(), threading.Event()
-    whole = switching() + first + last
-    early = b"" if not first else switching()
 
     def answer(peer: Peer) -> None:
         peer.send(early)
         begun.set()
         peer.wait(go_on)
-        peer.send(whole[len(early) :])
+        peer.send(late)
         peer.end_tls()
         said.set()
         peer.left()
 
-    path = tls_backend.serve(answer, under="/ws")
+    path = backend.serve(answer, under="/ws")
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with (
-        contextlib.closing(socket.create_connection(("127.0.0.1", secure.port), timeout=10)) as plain,
+        contextlib.closing(socket.create_connection(("127.0.0.1", secure.port), timeout=30)) as plain,
         context.wrap_socket(plain, server_hostname="gateway.test") as sock,
     ):
         wire = Wire(sock)
@@ -141,42 +142,26 @@ def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same
             assert said.wait(30)
         finally:
             secure.process.send_signal(signal.SIGCONT)
+        yield wire
+    eventually(partial(all_closed, secure), "no socket is open")
+
+
+@pytest.mark.parametrize(("first", "last"), LAST_WORDS.values(), ids=LAST_WORDS)
+def test_what_an_upstream_says_last_comes_too_though_its_end_is_read_in_the_same_go(
+    secure: Gateway, authority: trustme.CA, tls_backend: Backend, first: bytes, last: bytes
+) -> None:
+    early = switching() if first else b""
+    late = (b"" if first else switching()) + first + last
+    with read_in_one_go(secure, authority, tls_backend, early, late) as wire:
         if not early:
             wire.head()
         assert wire.body("close").data == first + last
-    eventually(partial(all_closed, secure), "no socket is open")
 
 
 def test_an_upstream_that_is_gone_with_its_101_is_a_502(
     secure: Gateway, authority: trustme.CA, tls_backend: Backend
 ) -> None:
-    """Its end is read in the same go: nobody has been promised a socket yet."""
-    begun, go_on, said = threading.Event(), threading.Event(), threading.Event()
-
-    def answer(peer: Peer) -> None:
-        begun.set()
-        peer.wait(go_on)
-        peer.send(switching())
-        peer.end_tls()
-        said.set()
-        peer.left()
-
-    path = tls_backend.serve(answer, under="/ws")
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with (
-        contextlib.closing(socket.create_connection(("127.0.0.1", secure.port), timeout=10)) as plain,
-        context.wrap_socket(plain, server_hostname="gateway.test") as sock,
-    ):
-        wire = Wire(sock)
-        sock.sendall(request("GET", path, *FIELDS))
-        assert begun.wait(5)
-        stand_still(secure.process.pid)
-        try:
-            go_on.set()
-            assert said.wait(5)
-        finally:
-            secure.process.send_signal(signal.SIGCONT)
+    """Nobody has been promised a socket yet."""
+    with read_in_one_go(secure, authority, tls_backend, b"", switching()) as wire:
         head = wire.head()
         assert_problem(Response((), head, wire.body(*framing_of(head))), "upstream_bad_response")
-    eventually(partial(all_closed, secure), "no socket is open")

@@ -47,6 +47,8 @@ path = "/narrow/{rest:path}"
 upstream = "narrow"
 """
 ORIGIN = "http://localhost:3000"
+# What the log line has that tells of it, unlike those of requests that were refused for it.
+OVERLOADED = '"event":"overloaded"'
 
 
 @pytest.fixture
@@ -179,18 +181,18 @@ def test_memory_past_its_mark_refuses_requests_but_no_probes(config: Path, backe
         assert (view["state"], view["overloaded"]) == ("ready", "memory")
         assert "GATEWAY_OVERLOAD_MEMORY" in str(view["hints"])
         assert refused(gateway, "memory") >= 2
-        assert gateway.output.count('"overloaded"') == 1
+        assert gateway.output.count(OVERLOADED) == 1
 
 
 def late_and_refusing(gateway: Gateway, path: str) -> bool:
     """Make the loop late until that is told; whether a request is refused then, which holds for a moment only."""
-    before = gateway.output.count('"overloaded"')
+    before = gateway.output.count(OVERLOADED)
     for _ in range(20):
         stand_still(gateway.process.pid)
         time.sleep(0.25)
         gateway.process.send_signal(signal.SIGCONT)
         time.sleep(0.03)
-        if gateway.output.count('"overloaded"') > before:
+        if gateway.output.count(OVERLOADED) > before:
             break
     return gateway.get(path).status == 503
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
@@ -68,6 +68,7 @@ class Listener:
         self._socket = sock
         self._handshake = None if tls is None else HANDSHAKE
         self._listening: asyncio.Server | None = None
+        self._taken: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Accept connections."""
@@ -80,11 +81,23 @@ class Listener:
         if self._listening is not None:
             self._listening.close()
 
-    def stop(self) -> asyncio.Task[None]:
-        """Accept no more but those that had connected: the kernel would reset them. Ends when they are accepted."""
+    def stop(self) -> None:
+        """Accept no more but those that had connected: the kernel would reset them."""
         queue = self._socket.dup()
         self.close()
-        return asyncio.create_task(_all_of([asyncio.create_task(self._take(sock)) for sock in _queued(queue)]))
+        self._taken = [asyncio.create_task(self._take(sock)) for sock in _queued(queue)]
+
+    @property
+    def taking(self) -> bool:
+        """Whether some of those are still being accepted."""
+        return not all(task.done() for task in self._taken)
+
+    async def give_up(self) -> None:
+        """Accept no more of those either. Clients that left again are nobody's fault."""
+        await asyncio.sleep(0)  # who accepts a socket closes it, but only once it has begun
+        for task in self._taken:
+            task.cancel()
+        await asyncio.gather(*self._taken, return_exceptions=True)
 
     async def _take(self, sock: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(
@@ -103,10 +116,6 @@ def _queued(listener: socket.socket) -> Iterator[socket.socket]:
                 yield sock
 
 
-async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)  # a client that leaves again is nobody's fault
-
-
 async def drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
     """Let what is in flight finish, as the settings say; what has not by then is cut off."""
     settings, server = gateway.settings, listener.server
@@ -114,7 +123,7 @@ async def drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
     log.info("draining", in_flight=server.busy())
     await stop.wait(settings.drain_delay)
     server.pre_shutdown()
-    queued = listener.stop()
+    listener.stop()
     loop = asyncio.get_running_loop()
     now = loop.time()
     end, streams_until, quiet_since, seen = now + settings.drain_timeout, now + settings.drain_timeout / 2, now, -1
@@ -122,11 +131,10 @@ async def drain(gateway: Gateway, listener: Listener, stop: Stop) -> None:
         now = loop.time()
         if now >= streams_until:
             server.end_streams(Problem("draining"))
-        if server.busy() or not queued.done() or seen != server.requests_count:
+        if server.busy() or listener.taking or seen != server.requests_count:
             quiet_since, seen = now, server.requests_count
         elif (not server.connections and listener.tls is None) or now - quiet_since >= QUIET:
             break
-    queued.cancel()
-    await asyncio.wait((queued,))
+    await listener.give_up()
     if cut := server.cut_off():
         log.warning("requests in flight were cut off", count=cut)

@@ -30,14 +30,16 @@ async def test_who_had_connected_is_accepted(listening: socket.socket) -> None:
     listener, address = Listener(cast(Any, Greeting), listening, None), listening.getsockname()
     await listener.start()
     with socket.create_connection(address) as client:
-        await listener.stop()
+        listener.stop()
         client.settimeout(30)
         assert await asyncio.to_thread(client.recv, 5) == b"hello"
+        await listener.give_up()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
 
 
-async def test_who_is_given_up_in_its_handshake_is_nobody_s_trouble(listening: socket.socket) -> None:
+@pytest.mark.parametrize("begun", [True, False])
+async def test_who_is_given_up_in_its_handshake_is_nobody_s_trouble(listening: socket.socket, begun: bool) -> None:
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,12 +47,12 @@ async def test_who_is_given_up_in_its_handshake_is_nobody_s_trouble(listening: s
     listener = Listener(cast(Any, Greeting), listening, tls)
     await listener.start()
     with socket.create_connection(listening.getsockname()) as client:
-        stopping = listener.stop()
-        await asyncio.sleep(0)
-        stopping.cancel()
-        await asyncio.wait((stopping,))
+        listener.stop()
+        if begun:
+            await asyncio.sleep(0)
+        assert listener.taking
+        await listener.give_up()
         client.settimeout(30)
         assert await asyncio.to_thread(client.recv, 5) == b""
-    del stopping
     gc.collect()
     assert told == []
